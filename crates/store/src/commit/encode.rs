@@ -1,0 +1,208 @@
+//! Commit to bytes: one op a line, members in a fixed order.
+
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+
+use super::{Action, Adoption, Batch, Commit, FileRegister, Group, Op, Outcome};
+use crate::key::{MovieKey, Tag};
+
+pub(super) fn commit(commit: &Commit) -> Bytes {
+    let mut out =
+        Writer(Vec::with_capacity(512 + commit.batches.iter().map(batch_len).sum::<usize>()));
+    out.raw(&format!(
+        "{{\"format\":{},\"log\":\"{}\",\"seq\":{},\"at\":\"{}\",\"writer\":",
+        commit.format, commit.log, commit.seq, commit.at
+    ));
+    out.text(&commit.writer);
+    out.raw(",\"forward\":");
+    out.maybe_text(commit.forward.as_deref());
+    match &commit.prev {
+        Some(prev) => out.raw(&format!(",\"prev\":\"{prev}\"")),
+        None => out.raw(",\"prev\":null"),
+    }
+    out.raw(",\"batches\":[");
+    for (index, batch) in commit.batches.iter().enumerate() {
+        out.raw(if index == 0 { "\n" } else { ",\n" });
+        out.batch(batch);
+    }
+    out.raw("\n]}\n");
+    out.0.into()
+}
+
+pub(super) fn batch_len(batch: &Batch) -> usize {
+    let mut out = Writer(Vec::new());
+    out.text(&batch.from);
+    out.0.len() + 128 + batch.groups.iter().map(group_len).sum::<usize>()
+}
+
+/// The room for an outcome and the fixed members of an op.
+const OP_ROOM: usize = 256;
+
+pub(super) fn group_len(group: &Group) -> usize {
+    let key = group.key.as_ref().map_or(0, |(key, _)| 2 * key.len() + 80);
+    let by = group.by.as_ref().map_or(0, |by| 2 * by.len());
+    64 + key + by + group.ops.iter().map(op_len).sum::<usize>()
+}
+
+fn op_len(op: &Op) -> usize {
+    let tags = |tags: &Option<Vec<Tag>>| -> usize {
+        tags.iter().flatten().map(|tag| 2 * tag.to_string().len() + 3).sum()
+    };
+    let action = match &op.action {
+        Action::Put(movie) => movie.json().len(),
+        Action::Delete(key) => 2 * key.name().len(),
+        Action::Adopt(adoption) => adoption
+            .changes
+            .iter()
+            .map(|change| {
+                let movie = change.movie.as_ref().map_or(0, |movie| movie.json().len());
+                OP_ROOM + 2 * change.key.name().len() + movie
+            })
+            .sum(),
+        _ => 0,
+    };
+    OP_ROOM + tags(&op.if_match) + tags(&op.if_none_match) + action
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn raw(&mut self, text: &str) {
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        serde_json::to_writer(&mut self.0, text).expect("writing to memory cannot fail");
+    }
+
+    fn maybe_text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(text),
+            None => self.raw("null"),
+        }
+    }
+
+    fn batch(&mut self, batch: &Batch) {
+        self.raw(&format!("{{\"id\":\"{}\",\"until\":{},\"from\":", batch.id, batch.until));
+        self.text(&batch.from);
+        self.raw(",\"groups\":[");
+        for (index, group) in batch.groups.iter().enumerate() {
+            self.raw(if index == 0 { "\n" } else { ",\n" });
+            self.group(group);
+        }
+        self.raw("]}");
+    }
+
+    fn group(&mut self, group: &Group) {
+        self.raw("{\"by\":");
+        self.maybe_text(group.by.as_deref());
+        self.raw(",\"key\":");
+        self.maybe_text(group.key.as_ref().map(|(key, _)| &**key));
+        match &group.key {
+            Some((_, print)) => self.raw(&format!(",\"print\":\"{print}\"")),
+            None => self.raw(",\"print\":null"),
+        }
+        self.raw(",\"ops\":[");
+        for (index, op) in group.ops.iter().enumerate() {
+            self.raw(if index == 0 { "\n" } else { ",\n" });
+            self.op(op);
+        }
+        self.raw("]}");
+    }
+
+    fn op(&mut self, op: &Op) {
+        self.raw(&format!("{{\"op\":\"{}\"", op.action.name()));
+        match &op.action {
+            Action::Put(movie) => {
+                self.raw(",\"movie\":");
+                self.0.extend_from_slice(movie.json());
+            }
+            Action::Delete(key) => self.key(key),
+            Action::Adopt(adoption) => self.adoption(adoption),
+            Action::Published { from, to } => self.registers(from.as_ref(), Some(to)),
+            Action::Drop | Action::Create => {}
+            Action::Upgrade { to } => self.raw(&format!(",\"format\":{to}")),
+        }
+        self.tags(",\"if_match\":[", op.if_match.as_deref());
+        self.tags(",\"if_none_match\":[", op.if_none_match.as_deref());
+        self.outcome(op.out.as_ref());
+        self.raw("}");
+    }
+
+    fn key(&mut self, key: &MovieKey) {
+        self.raw(",\"name\":");
+        self.text(key.name());
+        self.raw(&format!(",\"year\":{}", key.year()));
+    }
+
+    fn adoption(&mut self, adoption: &Adoption) {
+        self.registers(adoption.from.as_ref(), adoption.to.as_ref());
+        self.raw(",\"changes\":[");
+        for (index, change) in adoption.changes.iter().enumerate() {
+            self.raw(if index == 0 { "\n{" } else { ",\n{" });
+            match &change.movie {
+                Some(movie) => {
+                    self.raw("\"movie\":");
+                    self.0.extend_from_slice(movie.json());
+                }
+                None => {
+                    self.raw("\"movie\":null");
+                    self.key(&change.key);
+                }
+            }
+            match &change.base {
+                Some(base) => self.raw(&format!(",\"base_tag\":\"m-{base}\"")),
+                None => self.raw(",\"base_tag\":null"),
+            }
+            self.outcome(change.out.as_ref());
+            self.raw("}");
+        }
+        self.raw("]");
+    }
+
+    fn registers(&mut self, from: Option<&FileRegister>, to: Option<&FileRegister>) {
+        self.raw(",\"from\":");
+        self.register(from);
+        self.raw(",\"to\":");
+        self.register(to);
+    }
+
+    fn register(&mut self, register: Option<&FileRegister>) {
+        let Some(register) = register else {
+            return self.raw("null");
+        };
+        self.raw("{\"etag\":");
+        self.maybe_text(register.etag.as_deref());
+        self.raw(",\"sha256\":");
+        self.text(&register.sha256);
+        self.raw(&format!(",\"seq\":{}}}", register.seq));
+    }
+
+    fn tags(&mut self, opening: &str, tags: Option<&[Tag]>) {
+        let Some(tags) = tags else { return };
+        self.raw(opening);
+        for (index, tag) in tags.iter().enumerate() {
+            if index > 0 {
+                self.raw(",");
+            }
+            self.text(&tag.to_string());
+        }
+        self.raw("]");
+    }
+
+    fn outcome(&mut self, outcome: Option<&Outcome>) {
+        let Some(outcome) = outcome else { return };
+        let mut text = String::with_capacity(96);
+        let _ = write!(text, ",\"out\":{{\"code\":\"{}\",\"tag\":", outcome.code);
+        let _ = match &outcome.tag {
+            Some(tag) => write!(text, "\"m-{tag}\""),
+            None => write!(text, "null"),
+        };
+        let _ = match &outcome.was {
+            Some(was) => write!(text, ",\"was\":{was}}}"),
+            None => write!(text, ",\"was\":null}}"),
+        };
+        self.raw(&text);
+    }
+}

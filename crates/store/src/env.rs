@@ -1,0 +1,179 @@
+//! The one door to clock, randomness, ids and spawning, so that the store replays from a seed.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the door; everything else in the store must come through it"
+)]
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::time::Instant;
+
+use crate::key::{BatchId, LogId, Timestamp};
+
+/// The world outside, for one replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    rng: Mutex<ChaCha12Rng>,
+    wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    compute: Compute,
+    mutant: Option<Mutant>,
+}
+
+/// Where work over a millisecond goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compute {
+    /// To tokio's blocking threads.
+    Threads,
+    /// On the caller's thread: one thread, one order of events.
+    Inline,
+}
+
+/// A deliberate bug that the simulation must catch. Only builds with the feature `mutants` can
+/// be given one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Waiters are answered when the create is sent.
+    AnswerBeforeDurable,
+    /// A conflict is taken for a failure, without reading what is there.
+    ConflictIsFailure,
+    /// Strong reads are served from memory.
+    SkipProbe,
+    /// A read joins a probe that is already in flight.
+    JoinProbeInFlight,
+    /// The ids of judged batches are not remembered.
+    ForgetJudged,
+    /// `if_match` is not looked at when a commit is applied.
+    IgnorePrecondition,
+    /// A refused group keeps the ops before the refused one.
+    HalfGroup,
+    /// Any 404 is taken for absence.
+    AnyNotFoundIsAbsence,
+}
+
+impl Env {
+    /// The real world.
+    #[must_use]
+    pub fn real() -> Self {
+        let wall = || {
+            let now = std::time::SystemTime::now();
+            let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        };
+        Self::new(rand::make_rng(), Box::new(wall), Compute::Threads, None)
+    }
+
+    /// A world that replays: randomness from `seed`, the wall clock from `wall`, everything on
+    /// the caller's thread. tokio's clock should be paused.
+    #[must_use]
+    pub fn simulated(
+        seed: u64,
+        wall: impl Fn() -> Timestamp + Send + Sync + 'static,
+        mutant: Option<Mutant>,
+    ) -> Self {
+        Self::new(ChaCha12Rng::seed_from_u64(seed), Box::new(wall), Compute::Inline, mutant)
+    }
+
+    fn new(
+        rng: ChaCha12Rng,
+        wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
+        compute: Compute,
+        mutant: Option<Mutant>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { rng: Mutex::new(rng), wall, compute, mutant }) }
+    }
+
+    /// The wall clock, for commits; it may jump.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.inner.wall)()
+    }
+
+    /// The monotonic clock, for deadlines and ages.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Waits. Cancel safe.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Waits until `at`. Cancel safe.
+    pub async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep_until(at).await;
+    }
+
+    /// `future`'s output, or `None` when `limit` is over; then `future` is dropped.
+    pub async fn timeout<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(limit, future).await.ok()
+    }
+
+    /// Runs a task beside the caller's. The runtime must be tokio's.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(task);
+    }
+
+    /// Runs work that may take over a millisecond off the runtime's threads.
+    ///
+    /// Dropping the future does not stop the work.
+    pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.inner.compute {
+            Compute::Inline => work(),
+            Compute::Threads => match tokio::task::spawn_blocking(work).await {
+                Ok(done) => done,
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            },
+        }
+    }
+
+    /// `duration`, half to one and a half times: so that replicas do not march in step.
+    #[must_use]
+    pub fn jittered(&self, duration: Duration) -> Duration {
+        duration.mul_f64(self.with_rng(|rng| rng.random_range(0.5..1.5)))
+    }
+
+    pub(crate) fn log_id(&self) -> LogId {
+        LogId(self.with_rng(|rng| rng.random()))
+    }
+
+    pub(crate) fn batch_id(&self) -> BatchId {
+        BatchId(self.uuid())
+    }
+
+    /// A random (version 4) UUID.
+    #[must_use]
+    pub fn uuid(&self) -> uuid::Uuid {
+        let mut bytes = [0; 16];
+        self.with_rng(|rng| rng.fill_bytes(&mut bytes));
+        uuid::Builder::from_random_bytes(bytes).into_uuid()
+    }
+
+    fn with_rng<T>(&self, draw: impl FnOnce(&mut ChaCha12Rng) -> T) -> T {
+        draw(&mut self.inner.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this replica has that bug; always `false` without the feature `mutants`.
+    pub(crate) fn has(&self, mutant: Mutant) -> bool {
+        cfg!(feature = "mutants") && self.inner.mutant == Some(mutant)
+    }
+
+    /// The bugs that `apply` must know, as it is pure.
+    pub(crate) fn mutant(&self) -> Option<Mutant> {
+        if cfg!(feature = "mutants") { self.inner.mutant } else { None }
+    }
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("compute", &self.inner.compute).finish_non_exhaustive()
+    }
+}

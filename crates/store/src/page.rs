@@ -1,0 +1,194 @@
+//! A page: a sorted run of movies as they go over the wire, with small columns beside it.
+//!
+//! The buffer holds `,\n` and the minified JSON of each movie in turn, so that pages laid end to
+//! end are the body of `GET /api/movies` but for its brackets: nothing is serialised to answer a
+//! read. Pages are immutable; a change builds new ones. See `docs/adr/0002-pages.md`.
+
+use std::cmp::Ordering;
+
+use bytes::Bytes;
+
+use crate::key::{MovieKey, Seq, Year};
+use crate::movie::raw_name;
+
+/// The size that pages are cut to, in bytes.
+pub const PAGE_BYTES_AIM: usize = 64 * 1024;
+/// A page over this is split.
+pub const PAGE_BYTES_MAX: usize = PAGE_BYTES_AIM * 3 / 2;
+/// A page under this is merged with a neighbour when it is rebuilt.
+pub const PAGE_BYTES_MIN: usize = PAGE_BYTES_AIM / 4;
+
+/// What stands between two movies of an array.
+pub(crate) const SEPARATOR: &[u8] = b",\n";
+
+/// An immutable sorted run of movies; never empty.
+#[derive(Debug)]
+pub struct Page {
+    /// `,\n{…}` for each movie.
+    wire: Bytes,
+    /// Where each movie's separator begins, and at last the end.
+    starts: Box<[u32]>,
+    years: Box<[u16]>,
+    /// The commit that last changed each movie.
+    seqs: Box<[Seq]>,
+}
+
+/// One movie as it lies on a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The minified JSON object.
+    pub json: Bytes,
+    /// Its year.
+    pub year: Year,
+    /// The commit that last changed it.
+    pub seq: Seq,
+}
+
+impl Page {
+    /// How many movies it holds.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seqs.len()
+    }
+
+    /// `,\n{…}` for each movie, in order: the very bytes of an array but for its first comma.
+    #[must_use]
+    pub fn wire(&self) -> &Bytes {
+        &self.wire
+    }
+
+    /// The movie at `index`; `None` past the end.
+    #[must_use]
+    pub fn row(&self, index: usize) -> Option<Row> {
+        Some(Row {
+            json: self.wire.slice(self.json_range(index)?),
+            year: Year::new((*self.years.get(index)?).into())?,
+            seq: *self.seqs.get(index)?,
+        })
+    }
+
+    /// The indices of the movies of `year`.
+    pub fn of_year(&self, year: Year) -> impl Iterator<Item = usize> {
+        self.years
+            .iter()
+            .enumerate()
+            .filter(move |(_, y)| **y == year.get())
+            .map(|(index, _)| index)
+    }
+
+    /// The index of `key`, or where it would stand.
+    pub(crate) fn find(&self, key: &MovieKey) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.count());
+        while low < high {
+            let middle = low.midpoint(high);
+            match self.compare(middle, key) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Greater => high = middle,
+                Ordering::Equal => return Ok(middle),
+            }
+        }
+        Err(low)
+    }
+
+    /// The key of the movie at `index`.
+    pub(crate) fn key(&self, index: usize) -> Option<MovieKey> {
+        let name = raw_name(self.json(index)?)?;
+        let name: String = serde_json::from_slice(name).ok()?;
+        MovieKey::from_log(&name, Year::new((*self.years.get(index)?).into())?).ok()
+    }
+
+    /// Whether the movie at `index` has this name.
+    pub(crate) fn has_name(&self, index: usize, name: &str) -> bool {
+        self.json(index).and_then(raw_name).is_some_and(|raw| compare_name(raw, name).is_eq())
+    }
+
+    fn compare(&self, index: usize, key: &MovieKey) -> Ordering {
+        let raw = self.json(index).and_then(raw_name).unwrap_or_default();
+        compare_name(raw, key.name())
+            .then_with(|| self.years.get(index).copied().unwrap_or_default().cmp(&key.year().get()))
+    }
+
+    fn json(&self, index: usize) -> Option<&[u8]> {
+        self.wire.get(self.json_range(index)?)
+    }
+
+    fn json_range(&self, index: usize) -> Option<std::ops::Range<usize>> {
+        let start = *self.starts.get(index)? as usize + SEPARATOR.len();
+        Some(start..*self.starts.get(index + 1)? as usize)
+    }
+}
+
+/// A raw (quoted, escaped) name against a plain one, by code points.
+fn compare_name(raw: &[u8], name: &str) -> Ordering {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if memchr::memchr(b'\\', inner).is_none() {
+        return inner.cmp(name.as_bytes());
+    }
+    let decoded: String = serde_json::from_slice(raw).unwrap_or_default();
+    decoded.as_str().cmp(name)
+}
+
+/// Cuts rows, given in key order, into pages of about [`PAGE_BYTES_AIM`].
+#[derive(Debug)]
+pub(crate) struct Cutter {
+    pages: Vec<Page>,
+    rows: Vec<Row>,
+    bytes: usize,
+}
+
+impl Cutter {
+    pub(crate) fn new() -> Self {
+        Self { pages: Vec::new(), rows: Vec::new(), bytes: 0 }
+    }
+
+    pub(crate) fn push(&mut self, row: Row) {
+        self.bytes += SEPARATOR.len() + row.json.len();
+        self.rows.push(row);
+    }
+
+    /// The bytes pushed so far.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The pages of what was pushed: one where it fits, else even ones.
+    pub(crate) fn finish(mut self) -> Vec<Page> {
+        if self.rows.is_empty() {
+            return self.pages;
+        }
+        let pieces =
+            if self.bytes > PAGE_BYTES_MAX { self.bytes.div_ceil(PAGE_BYTES_AIM) } else { 1 };
+        let aim = self.bytes.div_ceil(pieces);
+        let mut piece = Vec::new();
+        let mut piece_bytes = 0;
+        for row in std::mem::take(&mut self.rows) {
+            let row_bytes = SEPARATOR.len() + row.json.len();
+            if !piece.is_empty() && piece_bytes + row_bytes / 2 > aim {
+                self.pages.push(assemble(&std::mem::take(&mut piece), piece_bytes));
+                piece_bytes = 0;
+            }
+            piece_bytes += row_bytes;
+            piece.push(row);
+        }
+        self.pages.push(assemble(&piece, piece_bytes));
+        self.pages
+    }
+}
+
+fn assemble(rows: &[Row], bytes: usize) -> Page {
+    let mut wire = Vec::with_capacity(bytes);
+    let mut starts = Vec::with_capacity(rows.len() + 1);
+    let offset = |wire: &Vec<u8>| u32::try_from(wire.len()).expect("a page is far under 4 GiB");
+    for row in rows {
+        starts.push(offset(&wire));
+        wire.extend_from_slice(SEPARATOR);
+        wire.extend_from_slice(&row.json);
+    }
+    starts.push(offset(&wire));
+    Page {
+        wire: wire.into(),
+        starts: starts.into(),
+        years: rows.iter().map(|row| row.year.get()).collect(),
+        seqs: rows.iter().map(|row| row.seq).collect(),
+    }
+}
