@@ -1,22 +1,408 @@
-//! stub
-/// A bucket
+//! The bucket: one door to `s3://`, `gs://`, `az://`, `file://` and `memory://`.
+//!
+//! Owns how a store URL becomes an object store, and what its answers prove: which 404 is proof of
+//! absence, which error is final, and what only may have happened. Every request is sent once;
+//! retries belong to those who know what a lost answer means.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+};
+
+use crate::env::{Env, Mutant};
+use crate::error::{Error, Result};
+use crate::key::{CollectionName, Timestamp};
+
+mod connector;
+mod folder;
+
+use connector::{Connector, ServerClock};
+pub use connector::{Refused, UnprovenAbsence};
+pub(crate) use folder::Folder;
+
+/// How long a request may take before its outcome counts as unknown. Large commits need the time
+/// on slow links; probes have their own, shorter deadline.
+const REQUEST_SECONDS_MAX: u64 = 60;
+const CONNECT_SECONDS_MAX: u64 = 5;
+
+/// A place for collections. Cheap to clone.
+#[derive(Clone)]
+pub struct Bucket {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    objects: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: String,
+    folder: Option<PathBuf>,
+    clock: Option<Arc<ServerClock>>,
+}
+
+/// An object that was read.
 #[derive(Clone, Debug)]
-pub struct Bucket;
+pub(crate) struct Found {
+    pub(crate) bytes: Bytes,
+    pub(crate) meta: ObjectMeta,
+}
+
+/// Why a request gave no answer that can be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// What the bucket said and what to do.
+    pub(crate) reason: Arc<str>,
+    /// Whether the bucket surely did nothing, and will not do it the next time either.
+    pub(crate) is_final: bool,
+}
+
+/// What became of a conditional create.
+#[derive(Clone, Debug)]
+pub(crate) enum Created {
+    /// The object is there, durable, and ours.
+    Yes,
+    /// An object is there; it may be ours (a lost answer that was sent again below us).
+    Taken,
+    /// It may have happened, or may still happen.
+    Unknown(Failure),
+    /// The store refused it for good: it has not happened and will not.
+    Refused(Failure),
+}
+
 impl Bucket {
-    /// `s3://bucket/prefix`, `gs://…`, `az://…`, `file:///path` (or a plain path), `memory://`.
-    /// Reads the providers' usual environment variables. Creates nothing.
+    /// Opens `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
+    /// `file:///folder`, a plain path, or `memory://`. The providers' usual environment variables
+    /// hold (`AWS_ENDPOINT_URL` and plain `http` included). Sends nothing and creates nothing.
     ///
     /// # Errors
-    /// `Unsupported` with what is wrong with the URL.
-    pub fn open(_url: &str) -> crate::Result<Self> {
-        todo!()
+    /// `Unsupported` says what is wrong with the URL or the variables.
+    pub fn open(url: &str) -> Result<Self> {
+        let refuse = |reason: String| Error::unsupported(format!("the store {url:?}"), reason);
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Self::open_folder(FilePath::new(url)).map_err(refuse);
+        };
+        if scheme == "memory" {
+            return Ok(Self::new(
+                Arc::new(InMemory::new()),
+                Path::default(),
+                "memory://",
+                None,
+                None,
+            ));
+        }
+        if scheme == "file" {
+            let parsed = url::Url::parse(url).map_err(|error| refuse(error.to_string()))?;
+            let path = parsed.to_file_path().map_err(|()| {
+                refuse(
+                    "a file URL has three slashes and an absolute path: file:///var/lib/movies"
+                        .into(),
+                )
+            })?;
+            return Self::open_folder(&path).map_err(refuse);
+        }
+        let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        if container.is_empty() || container.contains(['@', '?', '#']) {
+            return Err(refuse("name the bucket, as in s3://bucket/prefix".into()));
+        }
+        let prefix =
+            Path::parse(prefix.trim_end_matches('/')).map_err(|error| refuse(error.to_string()))?;
+        let clock = Arc::new(ServerClock::default());
+        let objects = open_remote(scheme, container, &clock).map_err(refuse)?;
+        let shown = format!("{scheme}://{rest}");
+        Ok(Self::new(objects, prefix, shown.trim_end_matches('/'), None, Some(clock)))
     }
-    /// For people: the URL without secrets.
+
+    /// A bucket in a simulation, or any other `ObjectStore` whose `NotFound` proves absence.
+    #[must_use]
+    pub fn simulated(objects: Arc<dyn ObjectStore>) -> Self {
+        Self::new(objects, Path::default(), "simulated://", None, None)
+    }
+
+    fn open_folder(path: &FilePath) -> std::result::Result<Self, String> {
+        if path.as_os_str().is_empty() {
+            return Err("name a folder or a URL such as s3://bucket/prefix".into());
+        }
+        let path = std::path::absolute(path).map_err(|error| error.to_string())?;
+        if path.exists() && !path.is_dir() {
+            return Err("it is a file; a store is a folder".into());
+        }
+        let prefix = Path::from_absolute_path(&path).map_err(|error| error.to_string())?;
+        let objects = LocalFileSystem::new().with_fsync(true);
+        let url = path.display().to_string();
+        Ok(Self::new(Arc::new(objects), prefix, &url, Some(path), None))
+    }
+
+    fn new(
+        objects: Arc<dyn ObjectStore>,
+        prefix: Path,
+        url: &str,
+        folder: Option<PathBuf>,
+        clock: Option<Arc<ServerClock>>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { objects, prefix, url: url.to_owned(), folder, clock }) }
+    }
+
+    /// The URL for people; it holds no secret.
+    #[must_use]
     pub fn url(&self) -> &str {
-        todo!()
+        &self.inner.url
     }
+
     /// Whether it is a local folder.
+    #[must_use]
     pub fn is_folder(&self) -> bool {
-        todo!()
+        self.inner.folder.is_some()
     }
+
+    pub(crate) fn path(&self, relative: &str) -> Path {
+        relative.split('/').fold(self.inner.prefix.clone(), Path::join)
+    }
+
+    pub(crate) fn prefix(&self) -> &Path {
+        &self.inner.prefix
+    }
+
+    /// The folder of a collection's commits, where the bucket is one.
+    pub(crate) fn folder(&self, name: &CollectionName) -> Option<Folder> {
+        let root = self.inner.folder.as_ref()?;
+        Some(Folder::new(root.clone(), root.join(format!("{name}.log/commit"))))
+    }
+
+    /// Makes the root folder, where the bucket is one.
+    pub(crate) fn make_root(&self) -> std::result::Result<(), Failure> {
+        match &self.inner.folder {
+            Some(root) => folder::make(root).map_err(|error| Failure::of_io(&error)),
+            None => Ok(()),
+        }
+    }
+
+    /// How far this process's clock is ahead of the bucket's, in milliseconds, by the bucket's
+    /// last answer; none where it tells no time.
+    pub(crate) fn clock_ahead_ms(&self, env: &Env) -> Option<i64> {
+        let clock = self.inner.clock.as_ref()?;
+        Some(env.now().0 - clock.now(env.instant())?.0)
+    }
+
+    /// Reads an object; `None` is proof that it did not exist at some moment of the call.
+    /// Cancel safe.
+    pub(crate) async fn get(
+        &self,
+        path: &Path,
+        env: &Env,
+    ) -> std::result::Result<Option<Found>, Failure> {
+        let answer = async {
+            let got = self.inner.objects.get(path).await?;
+            let meta = got.meta.clone();
+            Ok(Found { bytes: got.bytes().await?, meta })
+        };
+        match answer.await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => match &self.inner.folder {
+                Some(root) => folder::prove_absence(root).map(|()| None),
+                None => Ok(None),
+            },
+            Err(error) => {
+                let unproven = chain(&error).any(|cause| cause.is::<UnprovenAbsence>());
+                if unproven && env.has(Mutant::AnyNotFoundIsAbsence) {
+                    return Ok(None);
+                }
+                Err(Failure::of(&error))
+            }
+        }
+    }
+
+    /// Creates an object only if its name is free. After anything but `Yes` the caller must read
+    /// what is there. Dropping the future leaves the outcome unknown.
+    pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Created {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.inner.objects.put_opts(path, bytes.into(), options).await {
+            Ok(_) => Created::Yes,
+            Err(
+                object_store::Error::AlreadyExists { .. }
+                | object_store::Error::Precondition { .. },
+            ) => Created::Taken,
+            Err(error) => {
+                let failure = Failure::of(&error);
+                if failure.is_final { Created::Refused(failure) } else { Created::Unknown(failure) }
+            }
+        }
+    }
+
+    /// Replaces an object only if its `ETag` is still `etag`, given as the store wants it.
+    pub(crate) async fn replace(
+        &self,
+        path: &Path,
+        bytes: Bytes,
+        etag: &str,
+    ) -> object_store::Result<object_store::PutResult> {
+        let version = object_store::UpdateVersion { e_tag: Some(etag.to_owned()), version: None };
+        self.inner.objects.put_opts(path, bytes.into(), PutMode::Update(version).into()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &Path) -> std::result::Result<(), Failure> {
+        self.inner.objects.delete(path).await.map_err(|error| Failure::of(&error))
+    }
+
+    /// Whether any object's name begins with `path/`: a hint, never a proof.
+    pub(crate) async fn any_below(&self, path: &Path) -> std::result::Result<bool, Failure> {
+        let mut listing = self.inner.objects.list(Some(path));
+        match listing.try_next().await {
+            Ok(first) => Ok(first.is_some()),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    /// The objects and the folders right below `path`.
+    pub(crate) async fn children(
+        &self,
+        path: &Path,
+    ) -> std::result::Result<(Vec<Path>, Vec<Path>), Failure> {
+        let listed = self.inner.objects.list_with_delimiter(Some(path)).await;
+        let listed = listed.map_err(|error| Failure::of(&error))?;
+        let objects = listed.objects.into_iter().map(|meta| meta.location).collect();
+        Ok((objects, listed.common_prefixes))
+    }
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Bucket").field(&self.inner.url).finish()
+    }
+}
+
+fn open_remote(
+    scheme: &str,
+    container: &str,
+    clock: &Arc<ServerClock>,
+) -> std::result::Result<Arc<dyn ObjectStore>, String> {
+    // The client library must not send a create again by itself: only its caller knows what a
+    // lost answer means.
+    let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
+    let options = ClientOptions::new()
+        .with_allow_http(true)
+        .with_timeout(std::time::Duration::from_secs(REQUEST_SECONDS_MAX))
+        .with_connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS_MAX));
+    connector::install_crypto();
+    let connector = Connector::new(Arc::clone(clock));
+    let opened: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
+        "s3" => {
+            let mut builder = AmazonS3Builder::from_env();
+            for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
+                // An empty variable means none, as other AWS tools take it.
+                if builder.get_config_value(&key).is_some_and(|value| value.is_empty()) {
+                    return Err("AWS_ENDPOINT_URL is empty; unset it or name the endpoint".into());
+                }
+            }
+            builder = builder.with_bucket_name(container).with_allow_http(true);
+            builder
+                .with_retry(retry)
+                .with_client_options(options)
+                .with_http_connector(connector)
+                .build()
+                .map(|store| Arc::new(store) as _)
+        }
+        "gs" => GoogleCloudStorageBuilder::from_env()
+            .with_bucket_name(container)
+            .with_retry(retry)
+            .with_client_options(options)
+            .with_http_connector(connector)
+            .build()
+            .map(|store| Arc::new(store) as _),
+        "az" => MicrosoftAzureBuilder::from_env()
+            .with_container_name(container)
+            .with_allow_http(true)
+            .with_retry(retry)
+            .with_client_options(options)
+            .with_http_connector(connector)
+            .build()
+            .map(|store| Arc::new(store) as _),
+        other => {
+            return Err(format!(
+                "{other}:// is unknown; use s3://, gs://, az://, file:///, memory:// or a folder"
+            ));
+        }
+    };
+    opened.map_err(|error| error.to_string())
+}
+
+/// An error and everything below it.
+fn chain<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
+}
+
+impl Failure {
+    pub(crate) fn passing(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into(), is_final: false }
+    }
+
+    fn lasting(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into(), is_final: true }
+    }
+
+    pub(crate) fn of_io(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                Self::lasting(format!("{error}; this user needs to read and write the folder"))
+            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                Self::lasting(format!("{error}; make room"))
+            }
+            _ => Self::passing(error.to_string()),
+        }
+    }
+
+    fn of(error: &object_store::Error) -> Self {
+        if let object_store::Error::PermissionDenied { .. } = error {
+            return Self::lasting(format!(
+                "permission denied: check the credentials; the service needs to get and put objects \
+                 and to list the bucket (on S3 s3:GetObject, s3:PutObject, s3:ListBucket: without \
+                 the last a missing object cannot be told from a hidden one) [{}]",
+                said(error)
+            ));
+        }
+        if let object_store::Error::Unauthenticated { .. } = error {
+            return Self::lasting(format!("the credentials are not accepted [{}]", said(error)));
+        }
+        for cause in chain(error) {
+            if let Some(refused) = cause.downcast_ref::<Refused>() {
+                return Self::lasting(refused.to_string());
+            }
+            if let Some(unproven) = cause.downcast_ref::<UnprovenAbsence>() {
+                return Self::passing(unproven.to_string());
+            }
+            if let Some(io) = cause.downcast_ref::<std::io::Error>()
+                && io.kind() != std::io::ErrorKind::Other
+            {
+                return Self::of_io(io);
+            }
+        }
+        Self::passing(said(error))
+    }
+
+    pub(crate) fn into_error(self, operation: &'static str, object: impl Into<String>) -> Error {
+        Error::unavailable(operation, object, self.reason)
+    }
+}
+
+/// What a provider said, on one line of bounded length.
+fn said(error: &object_store::Error) -> String {
+    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    connector::shortened(&text)
+}
+
+/// The time of an object as the bucket tells it.
+pub(crate) fn modified_at(meta: &ObjectMeta) -> Timestamp {
+    Timestamp(meta.last_modified.timestamp_millis())
 }

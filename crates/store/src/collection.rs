@@ -1,10 +1,30 @@
-//! stub
-use crate::commit::{Group, Outcome};
-use crate::key::{CollectionName, Seq};
-use crate::{Error, Result, State};
-use bytes::Bytes;
-use std::sync::Arc;
+//! One open collection: submit a group, read a state.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::apply;
+use crate::bucket::Failure;
+use crate::commit::{Action, COMMIT_BYTES_MAX, Code, Commit, GROUP_OPS_MAX, Group, Outcome};
+use crate::committer::{Claim, Committer, Submission, Verdict};
+use crate::env::Mutant;
+use crate::error::{Error, Result};
+use crate::follower::{Follower, ProbeWaiter};
+use crate::key::{CollectionName, Seq};
+use crate::log::Log;
+use crate::state::State;
+use crate::store::Options;
+
+/// The most readers that may wait for a probe.
+const PROBE_WAITERS_MAX: usize = 100_000;
+/// Groups over this are not judged in advance.
+const FORESEEN_OPS_MAX: usize = 100;
 
 /// How old a read may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,35 +61,437 @@ pub struct Judgement {
 /// What became of one op.
 #[derive(Clone, Debug)]
 pub struct OpResult {
-    /// The outcome. (`Code::KeyReused` on every op when the key belongs to another request.)
+    /// The outcome; [`Code::KeyReused`] on every op where the key belongs to another request.
     pub outcome: Outcome,
     /// The movie that a put stored.
     pub movie: Option<Bytes>,
 }
 
 /// One open collection. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Collection;
+#[derive(Clone)]
+pub struct Collection {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Log,
+    shared: Arc<Shared>,
+    submissions: mpsc::Sender<Submission>,
+    probes: mpsc::Sender<ProbeWaiter>,
+    read_only: bool,
+    max_staleness: Duration,
+    read_deadline: Duration,
+    notes: Vec<String>,
+}
+
 impl Collection {
+    /// Starts the owner of the tail on a state that was caught up with the log.
+    pub(crate) fn start(
+        log: Log,
+        state: Arc<State>,
+        notes: Vec<String>,
+        options: &Options,
+    ) -> Self {
+        let shared = Arc::new(Shared::new(Arc::clone(&state), &log, options));
+        let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
+        let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
+        let max_staleness = options.max_staleness.unwrap_or_default();
+        let poll = match options.max_staleness {
+            Some(bound) => options.poll.min(bound / 2).max(Duration::from_millis(1)),
+            None => options.poll,
+        };
+        let committer = Committer {
+            follower: Follower::new(arrivals, poll, &log),
+            log: log.clone(),
+            shared: Arc::clone(&shared),
+            state,
+            submissions: submitted,
+            writer: options.replica.as_str().into(),
+            batch_ops_max: options.batch_ops_max.max(1),
+            queue: std::collections::VecDeque::new(),
+            offer: None,
+            creating: None,
+            create_began: None,
+            last_is_ours: false,
+        };
+        log.env().spawn(committer.run());
+        let inner = Inner {
+            log,
+            shared,
+            submissions,
+            probes,
+            read_only: options.read_only,
+            max_staleness,
+            read_deadline: options.read_deadline,
+            notes,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// Its name.
+    #[must_use]
     pub fn name(&self) -> &CollectionName {
-        todo!()
+        self.inner.log.name()
     }
-    /// A state as fresh as asked.
-    pub async fn read(&self, _freshness: Freshness) -> Result<Reading> {
-        todo!()
-    }
-    /// Submits one request and waits until it is judged, at most `deadline`.
-    /// Once accepted it is committed even when this future is dropped.
-    pub async fn submit(&self, _group: Group, _deadline: Duration) -> Result<Judgement> {
-        todo!()
-    }
+
     /// The state in memory, however old.
+    #[must_use]
     pub fn latest(&self) -> Arc<State> {
-        todo!()
+        self.inner.shared.state.load_full()
     }
+
     /// Why it serves nothing any more, if so.
+    #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        todo!()
+        self.inner.shared.stopped_by.get().cloned()
+    }
+
+    /// What the bucket said last, if that was trouble.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.inner.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What its genesis left out, if this process saw it.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
+    }
+
+    /// A state as fresh as asked.
+    ///
+    /// Strong reads share one probe of the bucket; on a folder a `stat` is enough. Cancel safe:
+    /// dropping the future strands no other reader.
+    ///
+    /// # Errors
+    /// `Unavailable` when the bucket gives no proof within the deadline, `Overloaded`, `Closing`,
+    /// or the error that stopped the collection.
+    pub async fn read(&self, freshness: Freshness) -> Result<Reading> {
+        let Inner { log, shared, max_staleness, .. } = &*self.inner;
+        let bound = match freshness {
+            Freshness::Configured => *max_staleness,
+            Freshness::AtMost(bound) => bound.min(*max_staleness),
+        };
+        shared.check()?;
+        let now = log.env().instant();
+        shared.used(now);
+        if log.env().has(Mutant::SkipProbe) {
+            return Ok(Reading { state: shared.state.load_full(), age: Duration::ZERO });
+        }
+        if !bound.is_zero() {
+            // The age is read before the state: the state is never older than it says.
+            let age = shared.age(now);
+            if age <= bound {
+                return Ok(Reading { state: shared.state.load_full(), age });
+            }
+        }
+        let state = shared.state.load_full();
+        if log.is_absent(state.seq().next()) == Some(true) {
+            return Ok(Reading { state, age: Duration::ZERO });
+        }
+        self.probe().await.map(|state| Reading { state, age: Duration::ZERO })
+    }
+
+    /// Joins the next probe.
+    async fn probe(&self) -> Result<Arc<State>> {
+        let Inner { log, shared, probes, read_deadline, .. } = &*self.inner;
+        let (waiter, answer) = oneshot::channel();
+        match probes.try_send(waiter) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                return Err(Error::Overloaded { what: "the queue of readers" });
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(shared.why_stopped()),
+        }
+        match log.env().timeout(*read_deadline, answer).await {
+            Some(Ok(answer)) => answer,
+            Some(Err(_)) => Err(shared.why_stopped()),
+            None => {
+                let reason = self.trouble().unwrap_or_else(|| "it does not answer".into());
+                Err(Error::unavailable(
+                    "read",
+                    log.object(shared.state.load().seq().next()),
+                    reason,
+                ))
+            }
+        }
+    }
+
+    /// Submits one request and waits until it is judged, at most `deadline`.
+    ///
+    /// Once accepted it is committed even when this future is dropped.
+    ///
+    /// # Errors
+    /// `OutcomeUnknown` when the time is up and it may still be committed; `Overloaded`,
+    /// `Unavailable`, `ReadOnly` and `Closing` when nothing happened; the error that stopped the
+    /// collection.
+    pub async fn submit(&self, group: Group, deadline: Duration) -> Result<Judgement> {
+        let Inner { log, shared, .. } = &*self.inner;
+        if self.inner.read_only {
+            return Err(Error::ReadOnly);
+        }
+        shared.check()?;
+        let began = log.env().instant();
+        shared.used(began);
+        if group.key.is_none()
+            && let Some(judgement) = self.judge_without_commit(&group).await?
+        {
+            return Ok(judgement);
+        }
+        let movies = stored_movies(&group);
+        let (claim, answer) = self.enqueue(group)?;
+        let left = deadline.saturating_sub(log.env().instant() - began);
+        match log.env().timeout(left, answer).await {
+            Some(Ok(verdict)) => self.judgement(verdict?, movies).await,
+            Some(Err(_)) => Err(claim
+                .withdraw()
+                .map_or_else(|| shared.why_stopped(), |batch| Error::OutcomeUnknown { batch })),
+            None => Err(match claim.withdraw() {
+                Some(batch) => Error::OutcomeUnknown { batch },
+                None => {
+                    let reason = self.trouble().unwrap_or_else(|| "its queue is long".into());
+                    Error::unavailable("write to", self.name().as_str(), reason)
+                }
+            }),
+        }
+    }
+
+    /// A request that changes nothing on a state that is proved current needs no commit.
+    async fn judge_without_commit(&self, group: &Group) -> Result<Option<Judgement>> {
+        if group.ops.len() > FORESEEN_OPS_MAX {
+            return Ok(None);
+        }
+        let mutant = self.inner.log.env().mutant();
+        let idle = |state: &State| {
+            let outcomes = apply::foresee(state, group, mutant);
+            let changes = |outcome: &Outcome| {
+                matches!(outcome.code, Code::Created | Code::Replaced | Code::Deleted)
+            };
+            (!outcomes.iter().any(changes)).then_some(outcomes)
+        };
+        if idle(&self.latest()).is_none() {
+            return Ok(None);
+        }
+        let state = self.read(Freshness::AtMost(Duration::ZERO)).await?.state;
+        Ok(idle(&state).map(|outcomes| {
+            let results = outcomes.into_iter().zip(stored_movies(group));
+            let results = results.map(|(outcome, movie)| OpResult { outcome, movie });
+            Judgement { state, results: results.collect(), seq: None, replayed: false }
+        }))
+    }
+
+    fn enqueue(&self, group: Group) -> Result<(Arc<Claim>, oneshot::Receiver<Result<Verdict>>)> {
+        let shared = &self.inner.shared;
+        let bytes = group.encoded_len();
+        if group.ops.len() > GROUP_OPS_MAX || bytes > COMMIT_BYTES_MAX / 2 {
+            return Err(Error::Unprocessable {
+                object: self.name().to_string(),
+                reason: format!(
+                    "one request may carry {GROUP_OPS_MAX} changes and {} bytes; send it in parts",
+                    COMMIT_BYTES_MAX / 2
+                )
+                .into(),
+            });
+        }
+        if !shared.enter_queue(bytes) {
+            return Err(Error::Overloaded { what: "the write queue" });
+        }
+        let (reply, answer) = oneshot::channel();
+        let claim = Arc::new(Claim::default());
+        let submission = Submission { group, bytes, claim: Arc::clone(&claim), reply };
+        match self.inner.submissions.try_send(submission) {
+            Ok(()) => Ok((claim, answer)),
+            Err(error) => {
+                shared.left_queue(bytes);
+                Err(match error {
+                    mpsc::error::TrySendError::Full(_) => {
+                        Error::Overloaded { what: "the write queue" }
+                    }
+                    mpsc::error::TrySendError::Closed(_) => shared.why_stopped(),
+                })
+            }
+        }
+    }
+
+    async fn judgement(&self, verdict: Verdict, movies: Vec<Option<Bytes>>) -> Result<Judgement> {
+        let Verdict { state, seq, result } = verdict;
+        if let Some((first_seq, group)) = result.first_use {
+            return self.replay(state, first_seq, group).await;
+        }
+        let results = result.outcomes.into_iter().zip(movies);
+        let results = results.map(|(outcome, movie)| OpResult { outcome, movie }).collect();
+        Ok(Judgement { state, results, seq: Some(seq), replayed: false })
+    }
+
+    /// The answer of the request that used the key first stands in its commit.
+    async fn replay(&self, state: Arc<State>, seq: Seq, group: usize) -> Result<Judgement> {
+        let log = &self.inner.log;
+        let object = log.object(seq);
+        let bytes =
+            log.read(seq).await.map_err(|failure| failure.into_error("read", object.as_str()))?;
+        let bytes = bytes.ok_or_else(|| Error::damaged(object.as_str(), "it is gone"))?;
+        let commit = Commit::decode(&object, &bytes)?;
+        let first = commit.batches.into_iter().flat_map(|batch| batch.groups).nth(group);
+        let first = first
+            .ok_or_else(|| Error::damaged(object.as_str(), "it holds fewer groups than it did"))?;
+        let movies = stored_movies(&first);
+        let results = first.ops.iter().zip(movies).map(|(op, movie)| {
+            let outcome =
+                op.out.ok_or_else(|| Error::damaged(object.as_str(), "an op has no outcome"))?;
+            Ok(OpResult { outcome, movie })
+        });
+        let results = results.collect::<Result<_>>()?;
+        Ok(Judgement { state, results, seq: Some(seq), replayed: true })
+    }
+
+    /// Refuses new requests; what was accepted is settled, then the owner of the tail ends.
+    pub(crate) async fn close(&self) {
+        self.inner.shared.close();
+        let mut stopped = self.inner.shared.stopped.subscribe();
+        // An error means that the sender is gone, and with it the collection.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Whether nobody but the store holds it.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1
+    }
+
+    /// When it was last asked for anything.
+    pub(crate) fn last_used(&self) -> Instant {
+        self.inner.shared.instant(self.inner.shared.used_ms.load(Ordering::Relaxed))
+    }
+}
+
+impl std::fmt::Debug for Collection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Collection").field(self.name()).finish()
+    }
+}
+
+fn stored_movies(group: &Group) -> Vec<Option<Bytes>> {
+    let movie = |action: &Action| match action {
+        Action::Put(movie) => Some(movie.json().clone()),
+        _ => None,
+    };
+    group.ops.iter().map(|op| movie(&op.action)).collect()
+}
+
+/// What the owner of a tail shows to everyone else.
+pub(crate) struct Shared {
+    state: ArcSwap<State>,
+    origin: Instant,
+    /// When the probe began that last proved the state current, in milliseconds since `origin`.
+    checked_ms: AtomicU64,
+    used_ms: AtomicU64,
+    stopped_by: OnceLock<Error>,
+    stopped: watch::Sender<bool>,
+    trouble: Mutex<Option<Arc<str>>>,
+    closing: AtomicBool,
+    close: Notify,
+    queued_groups: AtomicUsize,
+    queued_bytes: AtomicUsize,
+    queue_groups_max: usize,
+    queue_bytes_max: usize,
+}
+
+impl Shared {
+    fn new(state: Arc<State>, log: &Log, options: &Options) -> Self {
+        Self {
+            state: ArcSwap::new(state),
+            origin: log.env().instant(),
+            checked_ms: AtomicU64::new(0),
+            used_ms: AtomicU64::new(0),
+            stopped_by: OnceLock::new(),
+            stopped: watch::Sender::new(false),
+            trouble: Mutex::default(),
+            closing: AtomicBool::new(false),
+            close: Notify::new(),
+            queued_groups: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            queue_groups_max: options.queue_groups_max,
+            queue_bytes_max: options.queue_bytes_max,
+        }
+    }
+
+    pub(crate) fn publish(&self, state: Arc<State>) {
+        self.state.store(state);
+    }
+
+    /// The state was current when a request of that moment was under way.
+    pub(crate) fn checked(&self, began: Instant) {
+        self.checked_ms.fetch_max(self.ms(began), Ordering::AcqRel);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn failed_request(&self, failure: &Failure) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&failure.reason));
+    }
+
+    fn age(&self, now: Instant) -> Duration {
+        // One more, as both moments are rounded down.
+        Duration::from_millis(
+            (self.ms(now) + 1).saturating_sub(self.checked_ms.load(Ordering::Acquire)),
+        )
+    }
+
+    fn used(&self, now: Instant) {
+        self.used_ms.store(self.ms(now), Ordering::Relaxed);
+    }
+
+    fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn instant(&self, ms: u64) -> Instant {
+        self.origin + Duration::from_millis(ms)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.stopped_by.get() {
+            Some(error) => Err(error.clone()),
+            None if self.is_closing() => Err(Error::Closing),
+            None => Ok(()),
+        }
+    }
+
+    fn why_stopped(&self) -> Error {
+        self.stopped_by.get().cloned().unwrap_or(Error::Closing)
+    }
+
+    pub(crate) fn stop(&self, error: Error) {
+        // The first reason stays.
+        let _ = self.stopped_by.set(error);
+        self.stopped.send_replace(true);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.close.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends when the collection begins to close. Cancel safe.
+    pub(crate) async fn closing(&self) {
+        self.close.notified().await;
+    }
+
+    fn enter_queue(&self, bytes: usize) -> bool {
+        let groups = self.queued_groups.fetch_add(1, Ordering::AcqRel);
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits = groups < self.queue_groups_max && before + bytes <= self.queue_bytes_max;
+        if !fits {
+            self.left_queue(bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn left_queue(&self, bytes: usize) {
+        self.queued_groups.fetch_sub(1, Ordering::AcqRel);
+        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 }

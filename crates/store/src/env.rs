@@ -25,6 +25,8 @@ struct Inner {
     wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
     compute: Compute,
     mutant: Option<Mutant>,
+    /// What a simulated replica has spawned, so that it can crash.
+    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 /// Where work over a millisecond goes.
@@ -87,7 +89,15 @@ impl Env {
         compute: Compute,
         mutant: Option<Mutant>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { rng: Mutex::new(rng), wall, compute, mutant }) }
+        Self {
+            inner: Arc::new(Inner {
+                rng: Mutex::new(rng),
+                wall,
+                compute,
+                mutant,
+                tasks: Mutex::default(),
+            }),
+        }
     }
 
     /// The wall clock, for commits; it may jump.
@@ -119,7 +129,21 @@ impl Env {
 
     /// Runs a task beside the caller's. The runtime must be tokio's.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(task);
+        let handle = tokio::spawn(task).abort_handle();
+        if self.inner.compute == Compute::Inline {
+            self.tasks().push(handle);
+        }
+    }
+
+    /// Ends every task that a simulated replica has spawned, at whatever point it is: a crash.
+    pub fn crash(&self) {
+        for task in self.tasks().drain(..) {
+            task.abort();
+        }
+    }
+
+    fn tasks(&self) -> std::sync::MutexGuard<'_, Vec<tokio::task::AbortHandle>> {
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs work that may take over a millisecond off the runtime's threads.

@@ -4,9 +4,45 @@
 //! does not exist is the only synchronisation there is. Every replica applies the same commits in
 //! the same order with the same pure function, so every replica has the same state.
 //!
-//! This crate knows no HTTP and reads no clock but through [`Env`].
+//! | module | owns |
+//! |---|---|
+//! | [`key`], [`movie`] | what is parsed once at the edge: names, years, tags, a movie |
+//! | [`commit`] | the log's format |
+//! | [`apply`] | `(state, commit) -> (state', outcomes)`, pure |
+//! | [`page`], [`snapshot`] | the movies in memory, as they go over the wire |
+//! | `bucket`, `log` | the bucket's answers and what they prove; commit objects |
+//! | `committer`, `follower` | the one task at the tail: group commit, shared probes |
+//! | `collection`, `store` | what callers hold |
+//! | [`history`], [`mod@check`] | a log read from outside |
+//! | [`invariants`] | what must hold, each as one function |
+//!
+//! This crate knows no HTTP service and reads no clock but through [`Env`].
+//!
+//! ```
+//! use movies_store::commit::{Action, Group};
+//! use movies_store::key::{CollectionName, MovieKey, Year};
+//! use movies_store::movie::{Movie, MovieLimits};
+//! use movies_store::{Absent, Bucket, Env, Freshness, Options, Store};
+//! use std::time::Duration;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::start(Bucket::open("memory://")?, Env::real(), Options::default()).await?;
+//! let movies = store.open(&CollectionName::default(), Absent::Create).await?.expect("created");
+//! let key = MovieKey::parse("Inception", Year::new(2010).expect("a year"))?;
+//! let movie = Movie::parse(key.clone(), br#"{"genre":"heist"}"#, MovieLimits::default())?;
+//! movies.submit(Group::of(Action::Put(movie)), Duration::from_secs(30)).await?;
+//! let read = movies.read(Freshness::Configured).await?;
+//! assert!(read.state.movies().get(&key).is_some());
+//! # Ok(()) }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+//! ```
 
+pub mod apply;
+pub mod check;
 pub mod commit;
+pub mod conformance;
+pub mod history;
+pub mod invariants;
 pub mod key;
 pub mod movie;
 pub mod page;
@@ -14,12 +50,17 @@ pub mod snapshot;
 
 mod bucket;
 mod collection;
+mod committer;
 mod env;
 mod error;
+mod follower;
+mod genesis;
+mod log;
+mod selftest;
 mod state;
 mod store;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, Refused, UnprovenAbsence};
 pub use collection::{Collection, Freshness, Judgement, OpResult, Reading};
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};

@@ -96,6 +96,18 @@ impl State {
         &self.movies
     }
 
+    /// How many idempotency keys it keeps.
+    #[must_use]
+    pub fn idempotency_keys(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// How many ids of judged batches it remembers.
+    #[must_use]
+    pub fn judged_batches(&self) -> usize {
+        self.judged.len()
+    }
+
     /// The tag of lists and queries.
     #[must_use]
     pub fn tag(&self) -> Tag {

@@ -1,8 +1,38 @@
-//! stub
-use crate::key::CollectionName;
-use crate::movie::MovieLimits;
-use crate::{Bucket, Collection, Env, Result};
+//! A bucket's collections: opened on first use, unloaded when idle, bounded in number and memory;
+//! one collection's trouble never stops another.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::apply;
+use crate::bucket::{Bucket, Created};
+use crate::collection::Collection;
+use crate::commit::COMMIT_OPS_MAX;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::genesis;
+use crate::key::{CollectionName, LogId, Seq};
+use crate::log::Log;
+use crate::movie::MovieLimits;
+use crate::selftest;
+use crate::state::State;
+
+/// How long the error that stopped a collection is repeated before it is opened anew.
+const FAILURE_KEPT: Duration = Duration::from_secs(10);
+/// How often idle collections are looked for.
+const JANITOR_PERIOD: Duration = Duration::from_secs(30);
+/// The most commits that are read at once at a start.
+const START_WINDOW_MAX: u64 = 64;
+/// How often a start tries again what failed in passing.
+const START_ATTEMPTS: u32 = 5;
+/// The most listings of one [`Store::names`].
+const LISTINGS_MAX: usize = 100;
+/// The most names of one [`Store::names`].
+const NAMES_MAX: usize = 10_000;
 
 /// How a store behaves.
 #[derive(Clone, Debug)]
@@ -19,8 +49,12 @@ pub struct Options {
     pub queue_groups_max: usize,
     /// The most bytes that may wait in one collection's write queue.
     pub queue_bytes_max: usize,
+    /// The most ops that are gathered into one commit.
+    pub batch_ops_max: usize,
     /// The most collections open at once.
     pub collections_max: usize,
+    /// The most bytes of movies in memory before idle collections are unloaded to make room.
+    pub memory_bytes_max: u64,
     /// After this long without a request a collection is unloaded (never the default one).
     pub idle_unload: Duration,
     /// How long a read waits for the bucket before it is refused.
@@ -38,7 +72,9 @@ impl Default for Options {
             replica: "movies-api".to_owned(),
             queue_groups_max: 10_000,
             queue_bytes_max: 256 * 1024 * 1024,
+            batch_ops_max: COMMIT_OPS_MAX,
             collections_max: 1_000,
+            memory_bytes_max: 8 * 1024 * 1024 * 1024,
             idle_unload: Duration::from_secs(600),
             read_deadline: Duration::from_secs(10),
             movie: MovieLimits::default(),
@@ -56,36 +92,432 @@ pub enum Absent {
 }
 
 /// A bucket's collections. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Store;
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bucket: Bucket,
+    env: Env,
+    options: Options,
+    warnings: Vec<String>,
+    /// Held for moments only, never across an await.
+    slots: Mutex<BTreeMap<CollectionName, Arc<Slot>>>,
+}
+
+/// One collection's place.
+#[derive(Default)]
+struct Slot {
+    /// Held while it is being opened, so that it is opened once; keeps the error that a failed
+    /// one repeats for a while.
+    opening: tokio::sync::Mutex<Option<(Error, Instant)>>,
+    /// The only lasting handle besides those of requests.
+    collection: Mutex<Option<Collection>>,
+}
+
 impl Store {
     /// Tests the bucket (unless read-only) and refuses one that cannot carry a log.
-    pub async fn start(_bucket: Bucket, _env: Env, _options: Options) -> Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// `Unavailable` when the bucket cannot be reached or written, `Unsupported` when it does not
+    /// keep what a log needs; both say what to do.
+    pub async fn start(bucket: Bucket, env: Env, options: Options) -> Result<Self> {
+        let mut warnings = Vec::new();
+        if !options.read_only {
+            bucket.make_root().map_err(|failure| failure.into_error("create", bucket.url()))?;
+            warnings = selftest::run(&bucket, &env).await?;
+        }
+        let inner = Inner { bucket, env, options, warnings, slots: Mutex::default() };
+        let store = Self { inner: Arc::new(inner) };
+        store.inner.env.spawn(unload_idle(Arc::downgrade(&store.inner)));
+        Ok(store)
     }
+
     /// Opens a collection, or finds it open. One whose file exists without a log gets its
     /// genesis. `None` where neither exists and `absent` is `Leave`.
-    pub async fn open(
-        &self,
-        _name: &CollectionName,
-        _absent: Absent,
-    ) -> Result<Option<Collection>> {
-        todo!()
+    ///
+    /// Dropping the future may leave a genesis behind: an empty or adopted collection.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being served; `Overloaded` where too many are open.
+    pub async fn open(&self, name: &CollectionName, absent: Absent) -> Result<Option<Collection>> {
+        let slot = self.slot(name)?;
+        if let Some(collection) = slot.current()
+            && collection.failure().is_none()
+        {
+            return Ok(Some(collection));
+        }
+        let mut failed = slot.opening.lock().await;
+        let now = self.inner.env.instant();
+        match slot.current() {
+            Some(collection) => match collection.failure() {
+                None => return Ok(Some(collection)),
+                Some(error) => *failed = Some((error, now + FAILURE_KEPT)),
+            },
+            None => {}
+        }
+        slot.show(None);
+        if let Some((error, until)) = &*failed
+            && *until > now
+        {
+            return Err(error.clone());
+        }
+        *failed = None;
+        let result = self.open_log(name, absent).await;
+        match &result {
+            Ok(Some(collection)) => slot.show(Some(collection.clone())),
+            Err(error) if error.is_final() => *failed = Some((error.clone(), now + FAILURE_KEPT)),
+            Ok(None) | Err(_) => {
+                drop(failed);
+                self.forget(name, &slot);
+            }
+        }
+        result
     }
-    /// The collections in the bucket, by a listing: open or not. (Names are not filtered by the operator's glob.)
+
+    /// The collections in the bucket, by a listing, open or not: every object that could be one,
+    /// and every log. Not filtered by the operator's choice; at most 10,000.
+    ///
+    /// # Errors
+    /// `Unavailable` when the bucket cannot be listed.
     pub async fn names(&self) -> Result<Vec<CollectionName>> {
-        todo!()
+        let bucket = &self.inner.bucket;
+        let mut names = std::collections::BTreeSet::new();
+        let mut folders = vec![bucket.prefix().clone()];
+        let mut listings = 0;
+        while let Some(folder) = folders.pop() {
+            listings += 1;
+            if listings > LISTINGS_MAX || names.len() >= NAMES_MAX {
+                break;
+            }
+            let listed = bucket.children(&folder).await;
+            let (objects, below) =
+                listed.map_err(|failure| failure.into_error("list", bucket.url()))?;
+            let relative = |path: &object_store::path::Path| {
+                let parts: Option<Vec<_>> = path
+                    .prefix_match(bucket.prefix())
+                    .map(|parts| parts.map(|part| part.as_ref().to_owned()).collect());
+                parts.unwrap_or_default().join("/")
+            };
+            names.extend(
+                objects.iter().filter_map(|path| CollectionName::parse(&relative(path)).ok()),
+            );
+            for path in below {
+                let text = relative(&path);
+                match text.strip_suffix(".log") {
+                    Some(name) => names.extend(CollectionName::parse(name).ok()),
+                    None if CollectionName::parse(&text).is_ok() => folders.push(path),
+                    None => {}
+                }
+            }
+        }
+        Ok(names.into_iter().collect())
     }
+
     /// Those that are open now.
+    #[must_use]
     pub fn opened(&self) -> Vec<Collection> {
-        todo!()
+        self.slots().values().filter_map(|slot| slot.current()).collect()
     }
-    /// What the self-test wants a person to know: warnings, in words.
+
+    /// What the self-test wants a person to know, in words.
+    #[must_use]
     pub fn warnings(&self) -> &[String] {
-        todo!()
+        &self.inner.warnings
     }
+
+    /// The bucket.
+    #[must_use]
+    pub fn bucket(&self) -> &Bucket {
+        &self.inner.bucket
+    }
+
     /// Refuses new writes, waits until every accepted one is settled, then stops.
+    ///
+    /// Cancel safe; but dropping the future leaves accepted writes unsettled.
     pub async fn close(&self) {
-        todo!()
+        let opened = self.opened();
+        futures_util::future::join_all(opened.iter().map(Collection::close)).await;
+    }
+
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Slot>>> {
+        self.inner.slots()
+    }
+
+    fn slot(&self, name: &CollectionName) -> Result<Arc<Slot>> {
+        let mut slots = self.slots();
+        if let Some(slot) = slots.get(name) {
+            return Ok(Arc::clone(slot));
+        }
+        self.inner.make_room(&mut slots)?;
+        let slot = Arc::new(Slot::default());
+        slots.insert(name.clone(), Arc::clone(&slot));
+        Ok(slot)
+    }
+
+    /// Removes the slot of a collection that was not opened, unless others wait for it.
+    fn forget(&self, name: &CollectionName, slot: &Arc<Slot>) {
+        if let Entry::Occupied(entry) = self.slots().entry(name.clone())
+            && Arc::ptr_eq(entry.get(), slot)
+            && slot.current().is_none()
+            // The map's and ours: nobody else waits for its lock.
+            && Arc::strong_count(slot) == 2
+        {
+            entry.remove();
+        }
+    }
+
+    async fn open_log(&self, name: &CollectionName, absent: Absent) -> Result<Option<Collection>> {
+        let Inner { bucket, env, options, .. } = &*self.inner;
+        let log = Log::new(bucket.clone(), name.clone(), env.clone());
+        let mut notes = Vec::new();
+        let first = read_first(&log).await?;
+        let state = match first {
+            Some(bytes) => {
+                // A folder needs its directory even where commits are there: it is, by now.
+                let empty = State::empty(LogId::ZERO);
+                apply::apply(&empty, &log.object(Seq(1)), &bytes, env.mutant())?.1.state
+            }
+            None => match self.genesis(&log, absent).await? {
+                Some((state, told)) => {
+                    notes = told;
+                    state
+                }
+                None => return Ok(None),
+            },
+        };
+        let state = if state.seq() == Seq::ZERO { state } else { catch_up(&log, state).await? };
+        tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
+        Ok(Some(Collection::start(log, Arc::new(state), notes, options)))
+    }
+
+    /// A log is born, unless there is nothing to be born from.
+    async fn genesis(&self, log: &Log, absent: Absent) -> Result<Option<(State, Vec<String>)>> {
+        let Inner { env, options, .. } = &*self.inner;
+        let name = log.name();
+        if genesis::has_traces(log).await? {
+            // Another replica may have been born in between.
+            let object = log.object(Seq(1));
+            return match read_first(log).await? {
+                Some(bytes) => {
+                    let empty = State::empty(LogId::ZERO);
+                    Ok(Some((
+                        apply::apply(&empty, &object, &bytes, env.mutant())?.1.state,
+                        Vec::new(),
+                    )))
+                }
+                None => Err(Error::damaged(
+                    object,
+                    "it is missing, but later parts of its log are there; restore it, or move the whole log away to begin anew",
+                )),
+            };
+        }
+        let file = genesis::read_file(log).await?;
+        let is_default = name.as_str() == CollectionName::DEFAULT;
+        if file.is_none() && absent == Absent::Leave && !is_default {
+            return Ok(None);
+        }
+        let (commit, notes) = genesis::commit(
+            name,
+            file.as_ref(),
+            options.movie,
+            &options.replica,
+            env.log_id(),
+            env,
+        )?;
+        for note in &notes {
+            tracing::warn!(collection = %name, note, "the file was not taken over whole");
+        }
+        let (_, bytes, applied) = apply::prepare(&State::empty(LogId::ZERO), commit, env.mutant())?;
+        if options.read_only {
+            let state = State { seq: Seq::ZERO, log: LogId::ZERO, hash: None, ..applied.state };
+            return Ok(Some((state, notes)));
+        }
+        log.make_folder()
+            .map_err(|failure| failure.into_error("create", log.root().to_string()))?;
+        if let Some(file) = &file {
+            self.set_aside(log, &file.bytes).await?;
+        }
+        let state = settle_genesis(log, bytes, applied.state).await?;
+        Ok(Some((state, notes)))
+    }
+
+    /// Keeps a file exactly as it was found, before it is adopted.
+    async fn set_aside(&self, log: &Log, content: &bytes::Bytes) -> Result<()> {
+        let object = genesis::aside_object(log.name(), self.inner.env.now(), content);
+        let path = log.bucket().path(&object);
+        match log.bucket().create(&path, content.clone()).await {
+            Created::Yes | Created::Taken => Ok(()),
+            Created::Unknown(failure) | Created::Refused(failure) => {
+                Err(failure.into_error("create", object))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Store").field(&self.inner.bucket).finish()
+    }
+}
+
+impl Slot {
+    fn current(&self) -> Option<Collection> {
+        self.collection.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Since when nobody has used it; `None` while somebody does, or is about to.
+    fn idle_since(self: &Arc<Self>) -> Option<Instant> {
+        if Arc::strong_count(self) > 1 {
+            return None;
+        }
+        let collection = self.collection.lock().unwrap_or_else(PoisonError::into_inner);
+        collection.as_ref().filter(|collection| collection.is_unused()).map(Collection::last_used)
+    }
+
+    fn show(&self, collection: Option<Collection>) {
+        *self.collection.lock().unwrap_or_else(PoisonError::into_inner) = collection;
+    }
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<CollectionName, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unloads the longest unused collections until one more fits.
+    fn make_room(&self, slots: &mut BTreeMap<CollectionName, Arc<Slot>>) -> Result<()> {
+        loop {
+            let bytes: u64 = slots
+                .values()
+                .filter_map(|slot| slot.current())
+                .map(|collection| collection.latest().movies().wire_bytes())
+                .sum();
+            if slots.len() < self.options.collections_max
+                && (bytes <= self.options.memory_bytes_max || slots.len() <= 1)
+            {
+                return Ok(());
+            }
+            let longest_unused = slots
+                .iter()
+                .filter_map(|(name, slot)| Some((slot.idle_since()?, name.clone())))
+                .filter(|(_, name)| name.as_str() != CollectionName::DEFAULT)
+                .min();
+            let Some((_, name)) = longest_unused else {
+                return Err(Error::Overloaded { what: "the set of open collections" });
+            };
+            self.unload(slots, &name);
+        }
+    }
+
+    fn unload(&self, slots: &mut BTreeMap<CollectionName, Arc<Slot>>, name: &CollectionName) {
+        if let Some(slot) = slots.remove(name)
+            && let Some(collection) = slot.current()
+        {
+            tracing::info!(collection = %name, "unloaded");
+            self.env.spawn(async move { collection.close().await });
+        }
+    }
+}
+
+/// Unloads collections that nobody asks for; ends with the store.
+async fn unload_idle(store: Weak<Inner>) {
+    loop {
+        let Some(inner) = store.upgrade() else { return };
+        let now = inner.env.instant();
+        {
+            let mut slots = inner.slots();
+            let idle: Vec<_> = slots
+                .iter()
+                .filter(|(name, slot)| {
+                    name.as_str() != CollectionName::DEFAULT
+                        && slot.idle_since().is_some_and(|since| {
+                            now.saturating_duration_since(since) >= inner.options.idle_unload
+                        })
+                })
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in idle {
+                inner.unload(&mut slots, &name);
+            }
+        }
+        let env = inner.env.clone();
+        drop(inner);
+        env.sleep(JANITOR_PERIOD).await;
+    }
+}
+
+/// Commit 1, tried more than once: at a start the bucket may just be waking up.
+async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
+    let mut attempt = 1;
+    loop {
+        match log.read(Seq(1)).await {
+            Ok(found) => return Ok(found),
+            Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
+                return Err(failure.into_error("read", log.object(Seq(1))));
+            }
+            Err(_) => {
+                log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await
+            }
+        }
+        attempt += 1;
+    }
+}
+
+/// Creates commit 1 and finds out whose it is.
+async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<State> {
+    let object = log.object(Seq(1));
+    for _ in 0..START_ATTEMPTS {
+        match log.create(Seq(1), bytes.clone()).await {
+            Created::Yes => return Ok(born),
+            Created::Refused(failure) => return Err(failure.into_error("create", object)),
+            Created::Taken | Created::Unknown(_) => {}
+        }
+        match read_first(log).await? {
+            Some(found) if found == bytes => return Ok(born),
+            Some(found) => {
+                let empty = State::empty(LogId::ZERO);
+                return Ok(apply::apply(&empty, &object, &found, log.env().mutant())?.1.state);
+            }
+            None => {}
+        }
+    }
+    Err(Error::unavailable("create", object, "the bucket does not confirm it"))
+}
+
+/// Applies every commit behind `state`, until the next one is proved absent.
+async fn catch_up(log: &Log, mut state: State) -> Result<State> {
+    let mut count = 1;
+    let mut attempt = 1;
+    loop {
+        let mut bytes_read = 0;
+        let mut absent = false;
+        for read in log.read_window(state.seq().next(), count).await {
+            match read {
+                Ok(Some(_)) if absent => absent = false,
+                Ok(Some(bytes)) => {
+                    bytes_read += bytes.len() as u64;
+                    let object = log.object(state.seq().next());
+                    state = apply::apply(&state, &object, &bytes, log.env().mutant())?.1.state;
+                    attempt = 1;
+                }
+                Ok(None) => absent = true,
+                Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
+                    return Err(failure.into_error("read", log.object(state.seq().next())));
+                }
+                Err(_) => {
+                    log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
+                    attempt += 1;
+                    break;
+                }
+            }
+        }
+        if absent {
+            return Ok(state);
+        }
+        let commit_bytes = (bytes_read / count).max(1);
+        count =
+            (count * 2).clamp(1, START_WINDOW_MAX.min((64 * 1024 * 1024 / commit_bytes).max(1)));
     }
 }

@@ -1,0 +1,500 @@
+//! The one task at the tail of a log: it gathers groups, commits them, settles what became of
+//! every create, and installs commits whoever wrote them.
+//!
+//! Two requests may be under way at once: a create (ours, at the next number) and a read of what
+//! stands there. Both only bring news; state changes in [`Committer::install`] alone, which is also
+//! the one place that answers waiters: after the swap, from the outcomes of a durable commit.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::apply::{self, Applied, GroupResult};
+use crate::bucket::{Created, Failure};
+use crate::collection::Shared;
+use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
+use crate::env::Mutant;
+use crate::error::Error;
+use crate::follower::{Arrival, Follower, Window};
+use crate::key::{BatchId, LogId, Seq};
+use crate::log::Log;
+use crate::state::State;
+
+mod offer;
+
+pub(crate) use offer::{Claim, Submission, Verdict};
+use offer::{Offer, Phase};
+
+/// The first pause after a failed request; it doubles up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A clock further off the bucket's must not stamp commits: it could expire every
+/// idempotency key.
+const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
+/// Commits over this are applied off the runtime's threads.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
+/// The longest sleep where nothing is due.
+const IDLE_WAKE: Duration = Duration::from_secs(3_600);
+/// The room that a commit's own members take.
+const COMMIT_ROOM: usize = 4 * 1024;
+
+/// What the owner of a tail needs.
+pub(crate) struct Committer {
+    pub(crate) log: Log,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<State>,
+    pub(crate) submissions: mpsc::Receiver<Submission>,
+    pub(crate) follower: Follower,
+    pub(crate) writer: Arc<str>,
+    pub(crate) batch_ops_max: usize,
+    pub(crate) queue: VecDeque<Submission>,
+    pub(crate) offer: Option<Offer>,
+    pub(crate) creating: Option<BoxFuture<'static, Created>>,
+    /// When the create under way began: if it succeeds, the state was current then.
+    pub(crate) create_began: Option<Instant>,
+    /// Whether the last commit known is ours: then the next create goes without a look.
+    pub(crate) last_is_ours: bool,
+}
+
+/// What ends the loop.
+enum End {
+    Closed,
+    Failed(Error),
+}
+
+impl Committer {
+    /// Runs until the collection closes or fails. Dropping the task loses no acknowledged write:
+    /// what it had not answered is unknown to its clients.
+    pub(crate) async fn run(mut self) {
+        let error = match self.work().await {
+            End::Closed => Error::Closing,
+            End::Failed(error) => {
+                tracing::error!(collection = %self.log.name(), %error, "the collection is stopped");
+                error
+            }
+        };
+        self.shared.stop(error.clone());
+        self.submissions.close();
+        while let Ok(submission) = self.submissions.try_recv() {
+            self.queue.push_back(submission);
+        }
+        for submission in self.queue.drain(..) {
+            self.shared.left_queue(submission.bytes);
+            submission.answer(Err(error.clone()));
+        }
+        if let Some(offer) = self.offer.take() {
+            offer.answer_unknown();
+        }
+        self.follower.stop(&error);
+    }
+
+    async fn work(&mut self) -> End {
+        loop {
+            if self.shared.is_closing()
+                && self.queue.is_empty()
+                && self.offer.is_none()
+                && self.submissions.is_empty()
+            {
+                return End::Closed;
+            }
+            if let Err(error) = self.begin_work().await {
+                return End::Failed(error);
+            }
+            let env = self.log.env().clone();
+            let wake_at = self.wake_at(env.instant());
+            let open = !self.shared.is_closing();
+            let news = tokio::select! {
+                biased;
+                created = maybe(&mut self.creating) => News::Created(created),
+                arrival = self.follower.arrival() => News::Reading(arrival),
+                submission = self.submissions.recv(), if open => News::Submission(submission),
+                () = self.shared.closing(), if open => News::Timer,
+                () = env.sleep_until(wake_at) => News::Timer,
+            };
+            let done = match news {
+                News::Created(created) => self.on_created(created).await,
+                News::Reading(Arrival::Window(window)) => self.on_window(window).await,
+                News::Reading(Arrival::Waiter(waiter)) => {
+                    self.follower.add(waiter);
+                    Ok(())
+                }
+                News::Submission(Some(submission)) => {
+                    self.queue.push_back(submission);
+                    Ok(())
+                }
+                News::Submission(None) => {
+                    self.shared.close();
+                    Ok(())
+                }
+                News::Timer => Ok(()),
+            };
+            if let Err(error) = done {
+                return End::Failed(error);
+            }
+        }
+    }
+
+    /// Begins whatever is due: an offer, a create, a read.
+    async fn begin_work(&mut self) -> Result<(), Error> {
+        while let Ok(submission) = self.submissions.try_recv() {
+            self.queue.push_back(submission);
+        }
+        if self.offer.is_none() {
+            self.form_offer();
+        }
+        let now = self.log.env().instant();
+        if self.creating.is_none()
+            && let Some(offer) = &self.offer
+            && offer.phase == Phase::Ready
+            && offer.not_before <= now
+        {
+            self.begin_create().await?;
+        }
+        let settle = self.creating.is_none()
+            && self
+                .offer
+                .as_ref()
+                .is_some_and(|offer| offer.phase == Phase::Look && offer.not_before <= now);
+        if !self.is_held() {
+            self.follower.begin(&self.log, self.state.seq, settle, now);
+        }
+        Ok(())
+    }
+
+    /// On a folder our own commit is visible before it is synced: no look until its create has
+    /// returned.
+    fn is_held(&self) -> bool {
+        self.log.is_folder() && self.creating.is_some()
+    }
+
+    /// When something is due that no news brings.
+    fn wake_at(&self, now: Instant) -> Instant {
+        let offer =
+            self.offer.as_ref().filter(|offer| self.creating.is_none() && offer.not_before > now);
+        let offer = offer.map(|offer| offer.not_before);
+        let follower =
+            (!self.follower.is_busy() && !self.is_held()).then(|| self.follower.due_at(now));
+        [offer, follower].into_iter().flatten().min().unwrap_or(now + IDLE_WAKE)
+    }
+
+    /// Takes all waiting groups, as far as one commit holds them.
+    fn form_offer(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        if let Some(ahead) = self.log.bucket().clock_ahead_ms(self.log.env())
+            && ahead.abs() > CLOCK_AHEAD_MS_MAX
+        {
+            let error = Error::unavailable(
+                "write to",
+                self.log.name().as_str(),
+                format!(
+                    "this machine's clock is {} s off the bucket's; set it right",
+                    ahead / 1_000
+                ),
+            );
+            for submission in self.queue.drain(..) {
+                self.shared.left_queue(submission.bytes);
+                submission.answer(Err(error.clone()));
+            }
+            return;
+        }
+        let id = self.log.env().batch_id();
+        let (mut groups, mut waiters, mut ops, mut bytes) =
+            (Vec::new(), Vec::new(), 0, COMMIT_ROOM);
+        while let Some(next) = self.queue.front() {
+            let fits = ops + next.group.ops.len() <= self.batch_ops_max
+                && bytes + next.bytes <= COMMIT_BYTES_MAX;
+            if !fits && !groups.is_empty() {
+                break;
+            }
+            let Some(submission) = self.queue.pop_front() else { break };
+            self.shared.left_queue(submission.bytes);
+            if submission.claim.offer(id) {
+                ops += submission.group.ops.len();
+                bytes += submission.bytes;
+                groups.push(submission.group);
+                waiters.push(submission.reply);
+            }
+        }
+        if !groups.is_empty() {
+            let phase = if self.last_is_ours { Phase::Ready } else { Phase::Look };
+            let now = self.log.env().instant();
+            self.offer = Some(Offer::new(self.batch(id, groups), waiters, phase, now));
+        }
+    }
+
+    fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
+        Batch {
+            id,
+            until: Seq(self.state.seq.0 + UNTIL_WINDOW),
+            from: Arc::clone(&self.writer),
+            groups,
+        }
+    }
+
+    /// Prepares the offer at the tail, unless it is prepared there already, and sends it.
+    async fn begin_create(&mut self) -> Result<(), Error> {
+        let Some(offer) = &mut self.offer else { return Ok(()) };
+        let seq = self.state.seq.next();
+        if offer.prepared.as_ref().is_none_or(|prepared| prepared.seq != seq) {
+            let commit = Commit {
+                format: self.state.format,
+                log: self.state.log,
+                seq,
+                at: self.log.env().now(),
+                writer: Arc::clone(&self.writer),
+                forward: None,
+                prev: self.state.hash,
+                batches: vec![offer.batch.clone()],
+            };
+            let (state, mutant) = (Arc::clone(&self.state), self.log.env().mutant());
+            let work = move || apply::prepare(&state, commit, mutant);
+            let (_, bytes, applied) = if offer.bytes > INLINE_BYTES_MAX {
+                self.log.env().compute(work).await?
+            } else {
+                work()?
+            };
+            offer.prepared = Some(offer::Prepared { seq, bytes, applied });
+        }
+        let Some(prepared) = offer.prepared.take() else { return Ok(()) };
+        if self.log.env().has(Mutant::AnswerBeforeDurable) {
+            offer.answer(
+                &Arc::new(prepared.applied.state.clone()),
+                seq,
+                prepared.applied.batches.first(),
+            );
+        }
+        let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
+        offer.prepared = Some(prepared);
+        self.create_began = Some(self.log.env().instant());
+        self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
+        Ok(())
+    }
+
+    async fn on_created(&mut self, created: Created) -> Result<(), Error> {
+        self.creating = None;
+        let began = self.create_began.take();
+        let Some(offer) = &mut self.offer else { return Ok(()) };
+        let at_tail =
+            offer.prepared.as_ref().is_some_and(|prepared| prepared.seq == self.state.seq.next());
+        match created {
+            Created::Yes if at_tail => {
+                let id = offer.batch.id;
+                let Some(prepared) = offer.prepared.take() else { return Ok(()) };
+                self.last_is_ours = true;
+                self.install(prepared.seq, prepared.applied, &[id]);
+                if let Some(began) = began {
+                    self.shared.checked(began);
+                }
+                return Ok(());
+            }
+            Created::Yes => {
+                // We have installed another commit at this number, and the store says that ours
+                // was created there: it does not keep its word.
+                let object = offer
+                    .prepared
+                    .as_ref()
+                    .map_or_else(String::new, |prepared| self.log.object(prepared.seq));
+                return Err(Error::damaged(
+                    object,
+                    "the bucket confirmed two different commits of one number",
+                ));
+            }
+            Created::Taken if self.log.env().has(Mutant::ConflictIsFailure) => {
+                if let Some(offer) = self.offer.take() {
+                    offer.answer_error(&Error::unavailable("create", "a commit", "conflict"));
+                }
+                return Ok(());
+            }
+            Created::Taken => offer.look(None),
+            Created::Unknown(failure) => {
+                let pause = offer.unknown(&failure);
+                tracing::warn!(collection = %self.log.name(), reason = %failure.reason, "a commit's outcome is unknown; looking");
+                self.shared.failed_request(&failure);
+                offer.not_before = self.log.env().instant() + self.log.env().jittered(pause);
+            }
+            Created::Refused(failure) => {
+                self.shared.failed_request(&failure);
+                offer.look(Some(failure));
+            }
+        }
+        if !at_tail {
+            offer.prepared = None;
+        }
+        Ok(())
+    }
+
+    /// What was read at the tail: install it, then settle the offer and answer the readers.
+    async fn on_window(&mut self, window: Window) -> Result<(), Error> {
+        let mut absent_at = None;
+        let mut again = false;
+        let mut failure = None;
+        let mut window_bytes = 0;
+        for (offset, read) in window.reads.into_iter().enumerate() {
+            let seq = Seq(window.from.0 + offset as u64);
+            if let Ok(Some(bytes)) = &read {
+                window_bytes += bytes.len() as u64;
+            }
+            match read {
+                Ok(Some(_)) if absent_at.is_some() => again = true,
+                Ok(Some(bytes)) if seq == self.state.seq.next() => {
+                    self.install_read(seq, bytes).await?
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => absent_at = absent_at.or(Some(seq)),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            self.shared.failed_request(&failure);
+            self.follower.failed(&failure, &self.log, self.state.seq);
+            if let Some(offer) = &mut self.offer
+                && offer.phase == Phase::Look
+            {
+                let pause = offer.pause();
+                offer.not_before = self.log.env().instant() + self.log.env().jittered(pause);
+                self.give_up_if_refused(&failure);
+            }
+            return Ok(());
+        }
+        let Some(absent_at) = absent_at.filter(|_| !again) else {
+            // There is more, or a commit was seen behind a missing one: look once more.
+            self.follower.more(window.count, window_bytes);
+            return Ok(());
+        };
+        self.shared.checked(window.began);
+        self.follower.reached(&self.state);
+        if window.settles {
+            self.settle(absent_at);
+        }
+        Ok(())
+    }
+
+    /// The offer's number was looked at after its last create had returned, and is free.
+    fn settle(&mut self, absent_at: Seq) {
+        let Some(offer) = &mut self.offer else { return };
+        if offer.phase != Phase::Look || absent_at != self.state.seq.next() {
+            return;
+        }
+        if let Some(refusal) = offer.refused.clone() {
+            self.drop_refused(&refusal);
+            return;
+        }
+        offer.phase = Phase::Ready;
+    }
+
+    /// A bucket that refuses creates and reads alike has no news for the head of the queue.
+    fn give_up_if_refused(&mut self, failure: &Failure) {
+        let refused = self.offer.as_ref().is_some_and(|offer| offer.refused.is_some());
+        let never_sent =
+            self.offer.as_ref().is_some_and(|offer| offer.prepared.is_none() && !offer.was_unknown);
+        if failure.is_final && (refused || never_sent) {
+            self.drop_refused(failure);
+        }
+    }
+
+    /// The store refuses this batch for good: nothing happened, unless an earlier attempt is
+    /// unknown.
+    fn drop_refused(&mut self, refusal: &Failure) {
+        let Some(offer) = self.offer.take() else { return };
+        if offer.was_unknown {
+            offer.answer_unknown();
+        } else {
+            let error = Error::unavailable(
+                "write to",
+                self.log.name().as_str(),
+                Arc::clone(&refusal.reason),
+            );
+            offer.answer_error(&error);
+        }
+    }
+
+    /// Installs a commit that was read: ours, if it has the very bytes that we prepared.
+    async fn install_read(&mut self, seq: Seq, bytes: Bytes) -> Result<(), Error> {
+        if let Some(offer) = &mut self.offer
+            && let Some(prepared) =
+                offer.prepared.take_if(|prepared| prepared.seq == seq && prepared.bytes == bytes)
+        {
+            if self.log.is_folder() && offer.was_unknown {
+                // The file is linked but its sync failed, and what is read comes from the page
+                // cache: nothing that this process says from now on can be relied on.
+                return Err(Error::damaged(
+                    self.log.object(seq),
+                    "the disk did not confirm that it is durable",
+                ));
+            }
+            let id = offer.batch.id;
+            self.last_is_ours = true;
+            self.creating = None;
+            self.install(seq, prepared.applied, &[id]);
+            return Ok(());
+        }
+        // A genesis that stands only in memory gives way to the log's own.
+        let state = match self.state.seq {
+            Seq::ZERO => Arc::new(State::empty(LogId::ZERO)),
+            _ => Arc::clone(&self.state),
+        };
+        let (object, mutant) = (self.log.object(seq), self.log.env().mutant());
+        let large = bytes.len() > INLINE_BYTES_MAX;
+        let work = move || apply::apply(&state, &object, &bytes, mutant);
+        let (commit, applied) = if large { self.log.env().compute(work).await? } else { work()? };
+        self.last_is_ours = false;
+        let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
+        self.install(seq, applied, &ids);
+        Ok(())
+    }
+
+    /// The one place where state changes and waiters are answered: the commit is durable, the new
+    /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
+    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId]) {
+        self.state = Arc::new(applied.state);
+        self.shared.publish(Arc::clone(&self.state));
+        let Some(offer) = &mut self.offer else { return };
+        offer.prepared = offer.prepared.take_if(|prepared| prepared.seq > seq);
+        let ours = ids.iter().position(|id| *id == offer.batch.id);
+        if let Some(position) = ours {
+            if let Some(mut offer) = self.offer.take() {
+                offer.answer(&self.state, seq, applied.batches.get(position));
+            }
+            self.creating = None;
+        } else if offer.batch.until <= seq {
+            // Void: no commit up to its last one holds it, so it has not happened. Again, anew.
+            let groups = std::mem::take(&mut offer.batch.groups);
+            let id = self.log.env().batch_id();
+            offer.batch = Batch {
+                id,
+                until: Seq(seq.0 + UNTIL_WINDOW),
+                from: Arc::clone(&self.writer),
+                groups,
+            };
+            offer.was_unknown = false;
+            self.creating = None;
+        }
+    }
+}
+
+/// What the loop was woken by.
+enum News {
+    Created(Created),
+    Reading(Arrival),
+    Submission(Option<Submission>),
+    Timer,
+}
+
+/// The future's output; never, where there is none.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

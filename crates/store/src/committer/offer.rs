@@ -1,0 +1,168 @@
+//! A batch on its way into the log, and those who wait for it.
+
+use std::sync::OnceLock;
+
+use super::*;
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(crate) struct Submission {
+    pub(crate) group: Group,
+    /// About the bytes that it takes in a commit.
+    pub(crate) bytes: usize,
+    pub(crate) claim: Arc<Claim>,
+    pub(crate) reply: oneshot::Sender<Result<Verdict, Error>>,
+}
+
+/// What the log said of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict {
+    pub(crate) state: Arc<State>,
+    pub(crate) seq: Seq,
+    pub(crate) result: GroupResult,
+}
+
+impl Submission {
+    /// Answers; a caller that is gone does not mind.
+    pub(super) fn answer(self, answer: Result<Verdict, Error>) {
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Who has a queued request: the committer once it is offered, its client if it gives up first.
+#[derive(Debug, Default)]
+pub(crate) struct Claim {
+    state: AtomicU8,
+    batch: OnceLock<BatchId>,
+}
+
+const QUEUED: u8 = 0;
+const OFFERED: u8 = 1;
+const WITHDRAWN: u8 = 2;
+
+impl Claim {
+    /// The committer takes it into batch `id`; `false` where the client has given up.
+    pub(super) fn offer(&self, id: BatchId) -> bool {
+        // Set first, so that a client that loses the race below finds it.
+        let _ = self.batch.set(id);
+        self.turn(OFFERED)
+    }
+
+    /// The client gives up. `None`: nothing happened and nothing will. Else the batch that may
+    /// still be committed.
+    pub(crate) fn withdraw(&self) -> Option<BatchId> {
+        if self.turn(WITHDRAWN) { None } else { self.batch.get().copied() }
+    }
+
+    fn turn(&self, to: u8) -> bool {
+        self.state.compare_exchange(QUEUED, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// What the committer does next with an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Create it at the tail.
+    Ready,
+    /// See first what stands at the tail.
+    Look,
+}
+
+/// A batch that is not in the log yet, as far as is known.
+pub(crate) struct Offer {
+    pub(super) batch: Batch,
+    pub(super) bytes: usize,
+    waiters: Vec<oneshot::Sender<Result<Verdict, Error>>>,
+    pub(super) phase: Phase,
+    pub(super) prepared: Option<Prepared>,
+    /// Whether an attempt may still take effect.
+    pub(super) was_unknown: bool,
+    /// The store's last word, if it refused for good.
+    pub(super) refused: Option<Failure>,
+    pub(super) not_before: Instant,
+    failures: u32,
+}
+
+/// A commit as it is sent, with what it will do.
+pub(crate) struct Prepared {
+    pub(super) seq: Seq,
+    pub(super) bytes: Bytes,
+    pub(super) applied: Applied,
+}
+
+impl Offer {
+    pub(super) fn new(
+        batch: Batch,
+        waiters: Vec<oneshot::Sender<Result<Verdict, Error>>>,
+        phase: Phase,
+        now: Instant,
+    ) -> Self {
+        let bytes = batch.encoded_len();
+        Self {
+            batch,
+            bytes,
+            waiters,
+            phase,
+            prepared: None,
+            was_unknown: false,
+            refused: None,
+            not_before: now,
+            failures: 0,
+        }
+    }
+
+    /// The create came back; see what is there.
+    pub(super) fn look(&mut self, refused: Option<Failure>) {
+        self.phase = Phase::Look;
+        self.refused = refused;
+    }
+
+    /// The create's outcome is unknown; gives the pause before the look.
+    pub(super) fn unknown(&mut self, failure: &Failure) -> Duration {
+        self.was_unknown = true;
+        self.look(None);
+        tracing::debug!(batch = %self.batch.id, reason = %failure.reason, "outcome unknown");
+        self.pause()
+    }
+
+    /// The pause before the next attempt; doubles each time.
+    pub(super) fn pause(&mut self) -> Duration {
+        let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
+        self.failures += 1;
+        pause
+    }
+
+    /// The batch was judged in commit `seq`. One without groups withdrew it: nothing happened.
+    pub(super) fn answer(
+        &mut self,
+        state: &Arc<State>,
+        seq: Seq,
+        results: Option<&Vec<GroupResult>>,
+    ) {
+        let results = results.map(Vec::as_slice).unwrap_or_default();
+        for (index, waiter) in self.waiters.drain(..).enumerate() {
+            let verdict = match results.get(index) {
+                Some(result) => {
+                    Ok(Verdict { state: Arc::clone(state), seq, result: result.clone() })
+                }
+                None => Err(Error::unavailable(
+                    "write",
+                    "the batch",
+                    "it was withdrawn; nothing happened",
+                )),
+            };
+            let _ = waiter.send(verdict);
+        }
+    }
+
+    pub(super) fn answer_error(self, error: &Error) {
+        for waiter in self.waiters {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    pub(super) fn answer_unknown(self) {
+        let error = Error::OutcomeUnknown { batch: self.batch.id };
+        self.answer_error(&error);
+    }
+}

@@ -1,0 +1,184 @@
+//! What the tail's owner reads for: the shared probe of strong reads, catching up, and the poll
+//! that keeps an idle replica near the tail.
+//!
+//! A reader joins only a probe that begins after it arrived; all that wait share the next one, so
+//! there is at most one probe a round trip however many readers there are. Never changes state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::bucket::Failure;
+use crate::env::Mutant;
+use crate::error::Result;
+use crate::key::Seq;
+use crate::log::Log;
+use crate::state::State;
+
+/// The most commits that are read at once while catching up.
+const WINDOW_MAX: u64 = 64;
+/// About the most bytes that are read at once while catching up.
+const WINDOW_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// A reader that waits for a proof that the state is current.
+pub(crate) type ProbeWaiter = oneshot::Sender<Result<Arc<State>>>;
+
+/// What one read of the tail brought.
+pub(crate) struct Window {
+    pub(crate) from: Seq,
+    pub(crate) count: u64,
+    /// One for each commit from `from` on; shorter where it broke off at an error.
+    pub(crate) reads: Vec<Result<Option<Bytes>, Failure>>,
+    pub(crate) began: Instant,
+    /// Whether it began after the committer had asked what stands at the tail.
+    pub(crate) settles: bool,
+}
+
+/// News of the reading side.
+pub(crate) enum Arrival {
+    Window(Window),
+    Waiter(ProbeWaiter),
+}
+
+/// The reading side of the tail's owner.
+pub(crate) struct Follower {
+    arrivals: mpsc::Receiver<ProbeWaiter>,
+    /// For the next read.
+    waiting: Vec<ProbeWaiter>,
+    /// Served by the read under way.
+    joined: Vec<ProbeWaiter>,
+    read: Option<BoxFuture<'static, Window>>,
+    next_count: u64,
+    not_before: Instant,
+    failures: u32,
+    poll: Duration,
+    next_poll: Instant,
+    joins_in_flight: bool,
+}
+
+impl Follower {
+    pub(crate) fn new(arrivals: mpsc::Receiver<ProbeWaiter>, poll: Duration, log: &Log) -> Self {
+        let now = log.env().instant();
+        Self {
+            arrivals,
+            waiting: Vec::new(),
+            joined: Vec::new(),
+            read: None,
+            next_count: 1,
+            not_before: now,
+            failures: 0,
+            poll,
+            next_poll: now + log.env().jittered(poll),
+            joins_in_flight: log.env().has(Mutant::JoinProbeInFlight),
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.read.is_some()
+    }
+
+    /// When it has something to do next, if it is not busy.
+    pub(crate) fn due_at(&self, now: Instant) -> Instant {
+        if self.not_before > now { self.not_before } else { self.next_poll }
+    }
+
+    pub(crate) fn add(&mut self, waiter: ProbeWaiter) {
+        if self.joins_in_flight && self.is_busy() {
+            self.joined.push(waiter);
+        } else {
+            self.waiting.push(waiter);
+        }
+    }
+
+    /// The next reader, or what the read under way brought. Cancel safe.
+    pub(crate) async fn arrival(&mut self) -> Arrival {
+        let Self { arrivals, read, .. } = self;
+        let reading = async {
+            match read {
+                Some(read) => read.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            window = reading => {
+                self.read = None;
+                Arrival::Window(window)
+            }
+            Some(waiter) = arrivals.recv() => Arrival::Waiter(waiter),
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Begins a read behind `tail` if somebody wants one and none is under way. `settle`: the
+    /// committer wants to know what stands there.
+    pub(crate) fn begin(&mut self, log: &Log, tail: Seq, settle: bool, now: Instant) {
+        while let Ok(waiter) = self.arrivals.try_recv() {
+            self.add(waiter);
+        }
+        let wanted = settle
+            || !self.waiting.is_empty()
+            || !self.joined.is_empty()
+            || self.next_count > 1
+            || self.next_poll <= now;
+        if self.is_busy() || !wanted || self.not_before > now {
+            return;
+        }
+        self.joined.append(&mut self.waiting);
+        self.next_poll = now + log.env().jittered(self.poll);
+        let (log, from, count) = (log.clone(), tail.next(), self.next_count);
+        self.read = Some(Box::pin(async move {
+            let reads = log.read_window(from, count).await;
+            Window { from, count, reads, began: now, settles: settle }
+        }));
+    }
+
+    /// There are more commits than the window held: the next one is larger.
+    pub(crate) fn more(&mut self, window: u64, window_bytes: u64) {
+        let commit_bytes = (window_bytes / window.max(1)).max(1);
+        let fitting = (WINDOW_BYTES_MAX / commit_bytes).clamp(1, WINDOW_MAX);
+        self.next_count = (window * 2).clamp(2, fitting.max(2));
+        self.failures = 0;
+    }
+
+    /// The read failed: again after a pause, unless there is no hope.
+    pub(crate) fn failed(&mut self, failure: &Failure, log: &Log, tail: Seq) {
+        let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
+        self.failures += 1;
+        self.not_before = log.env().instant() + log.env().jittered(pause);
+        if failure.is_final {
+            let error = failure.clone().into_error("read", log.object(tail.next()));
+            self.answer(&Err(error));
+        }
+    }
+
+    /// The tail was reached: everyone who waited for this read is answered.
+    pub(crate) fn reached(&mut self, state: &Arc<State>) {
+        self.next_count = 1;
+        self.failures = 0;
+        self.answer(&Ok(Arc::clone(state)));
+    }
+
+    fn answer(&mut self, answer: &Result<Arc<State>>) {
+        for waiter in self.joined.drain(..) {
+            // A reader that is gone does not mind.
+            let _ = waiter.send(answer.clone());
+        }
+    }
+
+    /// The collection stops: nobody will read any more.
+    pub(crate) fn stop(&mut self, error: &crate::Error) {
+        self.arrivals.close();
+        while let Ok(waiter) = self.arrivals.try_recv() {
+            self.waiting.push(waiter);
+        }
+        self.joined.append(&mut self.waiting);
+        self.answer(&Err(error.clone()));
+    }
+}

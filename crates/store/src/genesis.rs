@@ -1,0 +1,186 @@
+//! The birth of a log: commit 1, from whatever the published file holds.
+//!
+//! Genesis only where a listing finds neither commit nor checkpoint: a lifecycle rule that deletes
+//! commit 1 must not fork a log. The file is copied aside before anything is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::bucket::Found;
+use crate::commit::{
+    Action, Adoption, Batch, COMMIT_BYTES_MAX, Change, Commit, FORMAT, FileRegister, Group,
+    UNTIL_WINDOW,
+};
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::key::{CollectionName, LogId, MovieKey, Seq, Timestamp};
+use crate::log::Log;
+use crate::movie::{Movie, MovieLimits};
+
+/// How many invalid records are told one by one.
+const TOLD_MAX: usize = 20;
+
+/// What a file that becomes a collection held.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) movies: BTreeMap<MovieKey, Movie>,
+    /// What was left out, in words.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The file as found, or nothing.
+pub(crate) async fn read_file(log: &Log) -> Result<Option<Found>> {
+    let path = log.bucket().path(log.name().as_str());
+    let found = log.bucket().get(&path, log.env()).await;
+    found.map_err(|failure| failure.into_error("read", log.name().as_str()))
+}
+
+/// Whether anything of this log exists besides copies set aside by a genesis that crashed.
+pub(crate) async fn has_traces(log: &Log) -> Result<bool> {
+    for part in ["commit", "checkpoint"] {
+        let path = log.root().join(part);
+        let found = log.bucket().any_below(&path).await;
+        if found.map_err(|failure| failure.into_error("list", path.to_string()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The first commit of a log that is born from `file`.
+///
+/// # Errors
+/// `Unprocessable` where the file cannot be a collection.
+pub(crate) fn commit(
+    name: &CollectionName,
+    file: Option<&Found>,
+    limits: MovieLimits,
+    writer: &str,
+    log: LogId,
+    env: &Env,
+) -> Result<(Commit, Vec<String>)> {
+    let (census, to) = match file {
+        Some(file) => {
+            let register = FileRegister {
+                etag: file.meta.e_tag.as_deref().map(|etag| etag.trim_matches('"').into()),
+                sha256: sha256(&file.bytes),
+                seq: Seq(1),
+            };
+            (read_movies(name, &file.bytes, limits)?, Some(register))
+        }
+        None => (Census::default(), None),
+    };
+    let changes = census.movies.into_iter().map(|(key, movie)| Change {
+        key,
+        base: None,
+        movie: Some(movie),
+        out: None,
+    });
+    let adoption = Adoption { from: None, to, changes: changes.collect() };
+    let group = Group::of(Action::Adopt(adoption));
+    if group.encoded_len() > COMMIT_BYTES_MAX {
+        return Err(too_large(name, file.map_or(0, |file| file.bytes.len())));
+    }
+    let commit = Commit {
+        format: FORMAT,
+        log,
+        seq: Seq(1),
+        at: env.now(),
+        writer: writer.into(),
+        forward: None,
+        prev: None,
+        batches: vec![Batch {
+            id: env.batch_id(),
+            until: Seq(1 + UNTIL_WINDOW),
+            from: writer.into(),
+            groups: vec![group],
+        }],
+    };
+    Ok((commit, census.notes))
+}
+
+/// The name under which a file is kept before it is adopted.
+pub(crate) fn aside_object(name: &CollectionName, at: Timestamp, content: &[u8]) -> String {
+    let time: String = at.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
+    format!("{name}.log/aside/{time}-{}.json", blake3::hash(content).to_hex())
+}
+
+/// The movies of a JSON array: the last of duplicates wins, `{}` is a placeholder and vanishes,
+/// what is invalid is left out and told.
+pub(crate) fn read_movies(
+    name: &CollectionName,
+    file: &Bytes,
+    limits: MovieLimits,
+) -> Result<Census> {
+    let refuse =
+        |reason: String| Error::Unprocessable { object: name.to_string(), reason: reason.into() };
+    if file.len() > COMMIT_BYTES_MAX {
+        return Err(too_large(name, file.len()));
+    }
+    let text = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+    let records: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| {
+        refuse(format!("it is no JSON array of objects ({error}); correct it or move it away"))
+    })?;
+    let mut census = Census::default();
+    let mut invalid = 0_usize;
+    let mut tell = |note: String| {
+        if census.notes.len() < TOLD_MAX {
+            census.notes.push(note);
+        }
+    };
+    for (index, record) in records.iter().enumerate() {
+        let raw = record.get();
+        if is_placeholder(raw) {
+            continue;
+        }
+        match Movie::parse_record(raw.as_bytes(), limits) {
+            Ok(movie) => {
+                let key = movie.key().clone();
+                if census.movies.insert(key.clone(), movie).is_some() {
+                    tell(format!("record {index}: {key} stands twice; the last one is kept"));
+                }
+            }
+            Err(error) => {
+                invalid += 1;
+                tell(format!("record {index} is left out: {error}"));
+            }
+        }
+    }
+    if invalid > 0 && census.movies.is_empty() {
+        let first = census.notes.first().map_or("", String::as_str);
+        return Err(refuse(format!("none of its {} records is a movie ({first})", records.len())));
+    }
+    Ok(census)
+}
+
+fn is_placeholder(raw: &str) -> bool {
+    raw.strip_prefix('{')
+        .and_then(|rest| rest.strip_suffix('}'))
+        .is_some_and(|inner| inner.trim().is_empty())
+}
+
+fn too_large(name: &CollectionName, bytes: usize) -> Error {
+    Error::Unprocessable {
+        object: name.to_string(),
+        reason: format!(
+            "with {bytes} bytes it is over the {COMMIT_BYTES_MAX} bytes that one commit may carry; \
+             move it away, start empty, and import it in batches"
+        )
+        .into(),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Arc<str> {
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+        .into()
+}

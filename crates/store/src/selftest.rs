@@ -1,0 +1,119 @@
+//! Whether a bucket keeps what a log needs, found out before anything is written.
+//!
+//! A store that ignores conditional creates would lose acknowledged writes without a word: it is
+//! refused by name. One that does not take `If-Match` only degrades publication.
+
+use bytes::Bytes;
+
+use crate::bucket::{Bucket, Created, Failure, modified_at};
+use crate::env::Env;
+use crate::error::{Error, Result};
+
+/// How many creates of one name race.
+const RACERS: usize = 8;
+/// A clock further off must not stamp commits.
+const CLOCK_OFF_MS_MAX: i64 = 60_000;
+
+/// Tests the bucket; gives what a person should know.
+///
+/// # Errors
+/// `Unavailable` when the bucket cannot be used, `Unsupported` when it must not.
+pub(crate) async fn run(bucket: &Bucket, env: &Env) -> Result<Vec<String>> {
+    let object = format!(".movies-api/selftest/{}", env.uuid());
+    let path = bucket.path(&object);
+    let unavailable =
+        |operation| move |failure: Failure| failure.into_error(operation, object.clone());
+    let refuse =
+        |found: &str| Err(Error::unsupported(format!("the store {}", bucket.url()), found));
+
+    if bucket.get(&path, env).await.map_err(unavailable.clone()("read"))?.is_some() {
+        return refuse("it returned an object that was never written");
+    }
+    match bucket.create(&path, body(0)).await {
+        Created::Yes => {}
+        Created::Taken => {
+            return refuse("it says that an object exists that it has just said is absent");
+        }
+        Created::Unknown(failure) | Created::Refused(failure) => {
+            return Err(unavailable.clone()("create")(failure));
+        }
+    }
+    let found = bucket.get(&path, env).await.map_err(unavailable.clone()("read"))?;
+    let Some(found) = found.filter(|found| found.bytes == body(0)) else {
+        return refuse(
+            "an object that was just written cannot be read: it is not strongly consistent",
+        );
+    };
+    let tested = verdict(bucket, env, &path, &found).await;
+    // Best effort: a scratch object left behind harms nobody.
+    let _ = bucket.delete(&path).await;
+    tested
+}
+
+async fn verdict(
+    bucket: &Bucket,
+    env: &Env,
+    path: &object_store::path::Path,
+    found: &crate::bucket::Found,
+) -> Result<Vec<String>> {
+    let store = || format!("the store {}", bucket.url());
+    let ahead = env.now().0 - modified_at(&found.meta).0;
+    if ahead.abs() > CLOCK_OFF_MS_MAX {
+        return Err(Error::unsupported(
+            store(),
+            format!(
+                "this machine's clock is {} s off the store's; set it right (NTP), since commits and \
+             idempotency keys carry its time",
+                ahead / 1_000
+            ),
+        ));
+    }
+    let race_path = bucket.path(&format!(".movies-api/selftest/{}", env.uuid()));
+    let racers = (1..=RACERS).map(|racer| bucket.create(&race_path, body(racer)));
+    let outcomes = futures_util::future::join_all(racers).await;
+    let second = bucket.create(path, body(RACERS + 1)).await;
+    // Best effort, as above.
+    let _ = bucket.delete(&race_path).await;
+    let winners = outcomes.iter().filter(|created| matches!(created, Created::Yes)).count();
+    if winners > 1 || matches!(second, Created::Yes) {
+        return Err(Error::unsupported(
+            store(),
+            "it ignores conditional creates (If-None-Match: *): two writers of \
+            one name both succeed, so acknowledged writes would be lost; use a store that keeps them",
+        ));
+    }
+    if let Created::Refused(failure) = second {
+        return Err(Error::unsupported(
+            store(),
+            format!("it refuses conditional creates (If-None-Match: *): {}", failure.reason),
+        ));
+    }
+    Ok(if_match_warning(bucket, path, found).await.into_iter().collect())
+}
+
+/// Publication replaces a file only if nobody else has changed it, where the store can do that.
+async fn if_match_warning(
+    bucket: &Bucket,
+    path: &object_store::path::Path,
+    found: &crate::bucket::Found,
+) -> Option<String> {
+    if bucket.is_folder() {
+        return None;
+    }
+    let etag = found.meta.e_tag.clone().unwrap_or_default();
+    let wrong = bucket.replace(path, body(0), "\"00000000000000000000000000000000\"").await;
+    if wrong.is_ok() {
+        return Some("the store ignores If-Match on a PUT: an edit of the published file that races with a publication could be overwritten".to_owned());
+    }
+    let unquoted = etag.trim_matches('"').to_owned();
+    for form in [etag.as_str(), unquoted.as_str()] {
+        if bucket.replace(path, body(0), form).await.is_ok() {
+            return None;
+        }
+    }
+    Some("the store refuses If-Match on a PUT: an edit of the published file that races with a publication could be overwritten".to_owned())
+}
+
+fn body(racer: usize) -> Bytes {
+    format!("movies-api self-test {racer}; safe to delete\n").into()
+}
