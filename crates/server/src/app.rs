@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use movies_store::Store;
@@ -14,6 +15,7 @@ use movies_store::key::CollectionName;
 use movies_store::movie::MovieLimits;
 
 use crate::http;
+use crate::http::caching::Stamp;
 
 /// What requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +29,7 @@ struct Inner {
     settings: Settings,
     default_collection: CollectionName,
     draining: AtomicBool,
+    stamps: ArcSwapOption<Stamp>,
 }
 
 /// The parsed settings of the HTTP side.
@@ -144,6 +147,7 @@ impl App {
                 settings,
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
+                stamps: ArcSwapOption::empty(),
             }),
         }
     }
@@ -160,6 +164,11 @@ impl App {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The headers of the version that was asked for last.
+    pub(crate) fn stamps(&self) -> &ArcSwapOption<Stamp> {
+        &self.inner.stamps
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -1,5 +1,5 @@
 //! The service: the seed's HTTP API over a [`movies_store::Store`].
 
 pub mod app;
-pub mod http;
+mod http;
 pub mod openapi;
