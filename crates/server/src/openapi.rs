@@ -27,7 +27,7 @@ pub fn openapi_json() -> String {
         title = "movies-api",
         description = "A highly available, linearizable movie catalogue whose log is a bucket.\n\nEvery read is linearizable unless the operator allows staleness. Every answer has a strong `ETag`: `m-<hash>` for a movie, `c-<log>-<version>` for lists. Send it back with `If-None-Match` on a read, with `If-Match` on a write; the prefix says which version is meant.",
         license(name = "Apache-2.0", url = "https://www.apache.org/licenses/LICENSE-2.0"),
-        contact(name = "movies-api", url = "https://github.com/movies-api/movies-api"),
+        contact(name = "The makers of movies-api"),
     ),
     servers((url = "/", description = "This server")),
     tags(
@@ -64,7 +64,14 @@ pub(crate) struct MovieBody {}
 pub(crate) struct CatalogueParameters {
     /// The collection: an object of the bucket that the operator allows. `movies.json` by
     /// default.
-    #[param(required = false, example = "movies.json", min_length = 1, max_length = 512)]
+    #[param(
+        required = false,
+        nullable = false,
+        example = "movies.json",
+        min_length = 1,
+        max_length = 512,
+        pattern = r"^(?!.*\.log(/|$))[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*(/[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*)*$"
+    )]
     filename: Option<String>,
 }
 
@@ -74,14 +81,27 @@ pub(crate) struct CatalogueParameters {
 #[expect(dead_code, reason = "describes parameters that `http/filter.rs` parses")]
 pub(crate) struct SearchParameters {
     /// The exact name. Empty: any.
-    #[param(required = false, example = "Inception", max_length = 512, allow_reserved = false)]
+    #[param(
+        required = false,
+        nullable = false,
+        example = "Inception",
+        max_length = 512,
+        allow_reserved = false
+    )]
     name: Option<String>,
     /// The exact year. Empty: any.
-    #[param(required = false, example = 2010, minimum = 0, maximum = 9999)]
+    #[param(required = false, nullable = false, example = 2010, minimum = 0, maximum = 9999)]
     year: Option<u16>,
     /// The collection: an object of the bucket that the operator allows. `movies.json` by
     /// default.
-    #[param(required = false, example = "movies.json", min_length = 1, max_length = 512)]
+    #[param(
+        required = false,
+        nullable = false,
+        example = "movies.json",
+        min_length = 1,
+        max_length = 512,
+        pattern = r"^(?!.*\.log(/|$))[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*(/[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*)*$"
+    )]
     filename: Option<String>,
 }
 
@@ -92,7 +112,12 @@ pub(crate) struct SearchParameters {
 pub(crate) struct MovieParameters {
     /// The name, percent-encoded UTF-8 (a slash is `%2F`, a plus is a plus), at most 512 bytes.
     /// Control characters, `.` and `..` are no names.
-    #[param(example = "Inception", min_length = 1, max_length = 512)]
+    #[param(
+        example = "Inception",
+        min_length = 1,
+        max_length = 512,
+        pattern = r"^(?!\.{1,2}$)[^\x00-\x1F\x7F-\x9F]+$"
+    )]
     name: String,
     /// The year; 0 means unknown. Leading zeros are fine.
     #[param(example = 2010, minimum = 0, maximum = 9999)]
@@ -105,7 +130,12 @@ pub(crate) struct MovieParameters {
 #[expect(dead_code, reason = "describes parameters that `http/extract.rs` parses")]
 pub(crate) struct CollectionParameters {
     /// The object's name; a slash in it is `%2F`.
-    #[param(example = "movies.json", min_length = 1, max_length = 512)]
+    #[param(
+        example = "movies.json",
+        min_length = 1,
+        max_length = 512,
+        pattern = r"^(?!.*\.log(/|$))[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*(/[A-Za-z0-9 _,+=@()!'-][A-Za-z0-9 _.,+=@()!'-]*)*$"
+    )]
     file: String,
 }
 
@@ -127,6 +157,7 @@ pub(crate) struct ReadHeaders {
     /// Tags that the client has; 304 where one is current. Compared as a whole, weakly.
     #[param(
         required = false,
+        nullable = false,
         rename = "If-None-Match",
         example = "\"c-00112233445566778899aabbccddeeff-42\""
     )]
@@ -134,6 +165,7 @@ pub(crate) struct ReadHeaders {
     /// Answer only where one of these tags is current; else 412.
     #[param(
         required = false,
+        nullable = false,
         rename = "If-Match",
         example = "\"c-00112233445566778899aabbccddeeff-42\""
     )]
@@ -141,6 +173,7 @@ pub(crate) struct ReadHeaders {
     /// An HTTP date; ignored beside `If-None-Match`.
     #[param(
         required = false,
+        nullable = false,
         rename = "If-Modified-Since",
         example = "Fri, 16 Jul 2010 00:00:00 GMT"
     )]
@@ -156,23 +189,25 @@ pub(crate) struct WriteHeaders {
     /// as the seed does), or `*` for any movie that exists. Else 409.
     #[param(
         required = false,
+        nullable = false,
         rename = "If-Match",
         example = "\"m-00112233445566778899aabbccddeeff\""
     )]
     if_match: Option<String>,
     /// `*`: create only, else 412.
-    #[param(required = false, rename = "If-None-Match", example = "*")]
+    #[param(required = false, nullable = false, rename = "If-None-Match", example = "*")]
     if_none_match: Option<String>,
     /// Makes a repeated request count once: its first answer is replayed for 24 hours. 1 to 255
     /// visible ASCII characters, quoted or bare.
     #[param(
         required = false,
+        nullable = false,
         rename = "Idempotency-Key",
         example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
     )]
     idempotency_key: Option<String>,
     /// `return=minimal`: no body in the answer.
-    #[param(required = false, rename = "Prefer", example = "return=minimal")]
+    #[param(required = false, nullable = false, rename = "Prefer", example = "return=minimal")]
     prefer: Option<String>,
 }
 
@@ -182,10 +217,10 @@ pub(crate) struct WriteHeaders {
 #[expect(dead_code, reason = "describes headers that `http/precondition.rs` parses")]
 pub(crate) struct CollectionPreconditions {
     /// Go only where the collection has this tag (`c-…`), or exists (`*`). Else 409.
-    #[param(required = false, rename = "If-Match", example = "*")]
+    #[param(required = false, nullable = false, rename = "If-Match", example = "*")]
     if_match: Option<String>,
     /// `*`: create only, else 412.
-    #[param(required = false, rename = "If-None-Match", example = "*")]
+    #[param(required = false, nullable = false, rename = "If-None-Match", example = "*")]
     if_none_match: Option<String>,
 }
 

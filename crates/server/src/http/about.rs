@@ -101,6 +101,8 @@ fn millis(time: std::time::Duration) -> u64 {
 }
 
 /// This description
+///
+/// Generated from the code that answers.
 #[utoipa::path(
     get,
     path = "/openapi.json",
@@ -114,6 +116,8 @@ pub(crate) async fn openapi() -> Response {
 }
 
 /// The description as pages
+///
+/// Swagger UI, embedded: it loads nothing from elsewhere.
 #[utoipa::path(
     get,
     path = "/docs",
@@ -168,6 +172,8 @@ fn docs_file(path: &str) -> Response {
 }
 
 /// The kinds of problem
+///
+/// Each `type` of an `application/problem+json` answer, with its status and what to do.
 #[utoipa::path(
     get,
     path = "/problems",

@@ -35,10 +35,30 @@ pub(crate) struct Status {
     href: String,
     /// Whether this replica has it open, has not needed it yet, or serves it no more.
     state: Standing,
-    /// What is known of an open one.
-    #[serde(flatten)]
-    #[schema(inline)]
-    content: Option<Content>,
+    /// How many movies. This and what follows is known of an open one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    count: Option<u64>,
+    /// The bytes of the movies as they are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    bytes: Option<u64>,
+    /// The number of the last commit that changed a movie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    version: Option<u64>,
+    /// The number of the last commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seq: Option<u64>,
+    /// The tag of lists, without quotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "c-00112233445566778899aabbccddeeff-42")]
+    tag: Option<String>,
+    /// When a movie last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    changed_at: Option<String>,
 }
 
 /// Whether this replica has a collection open.
@@ -55,42 +75,32 @@ pub(crate) enum Standing {
     Failed,
 }
 
-/// What an open collection holds.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Content {
-    /// How many movies.
-    count: u64,
-    /// The bytes of the movies as they are sent.
-    bytes: u64,
-    /// The number of the last commit that changed a movie.
-    version: u64,
-    /// The number of the last commit.
-    seq: u64,
-    /// The tag of lists, without quotes.
-    #[schema(example = "c-00112233445566778899aabbccddeeff-42")]
-    tag: String,
-    /// When a movie last changed.
-    #[schema(format = DateTime, value_type = String)]
-    changed_at: String,
-}
-
 impl Status {
     fn known(name: &CollectionName, state: &movies_store::State) -> Self {
-        let content = Content {
-            count: state.movies().count(),
-            bytes: state.movies().wire_bytes(),
-            version: state.version().0.0,
-            seq: state.seq().0,
-            tag: state.tag().to_string(),
-            changed_at: state.changed_at().to_string(),
-        };
-        let standing = if state.is_dropped() { Standing::Dropped } else { Standing::Open };
-        Self { state: standing, content: Some(content), ..Self::closed(name) }
+        Self {
+            state: if state.is_dropped() { Standing::Dropped } else { Standing::Open },
+            count: Some(state.movies().count()),
+            bytes: Some(state.movies().wire_bytes()),
+            version: Some(state.version().0.0),
+            seq: Some(state.seq().0),
+            tag: Some(state.tag().to_string()),
+            changed_at: Some(state.changed_at().to_string()),
+            ..Self::closed(name)
+        }
     }
 
     fn closed(name: &CollectionName) -> Self {
-        let (text, href) = (name.to_string(), collection_href(name));
-        Self { name: text, href, state: Standing::Closed, content: None }
+        Self {
+            name: name.to_string(),
+            href: collection_href(name),
+            state: Standing::Closed,
+            count: None,
+            bytes: None,
+            version: None,
+            seq: None,
+            tag: None,
+            changed_at: None,
+        }
     }
 
     fn opened(collection: &Collection) -> Self {
@@ -140,6 +150,8 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
 }
 
 /// How one collection stands
+///
+/// Its count, size and version, as fresh as any read.
 #[utoipa::path(
     get,
     path = "/api/collections/{file}",

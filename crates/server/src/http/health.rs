@@ -28,10 +28,13 @@ pub(crate) struct Health {
     status: &'static str,
     /// Why it is not ready; only with `?verbose`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reasons: Option<Vec<String>>,
 }
 
 /// Whether the process answers
+///
+/// Says nothing about the bucket: a replica that cannot reach it must not be restarted for that.
 #[utoipa::path(
     get,
     path = "/livez",

@@ -95,6 +95,8 @@ pub(crate) async fn query(
 }
 
 /// One movie
+///
+/// By its exact name and year. Where there is none, the answer may suggest others.
 #[utoipa::path(
     get,
     path = "/api/movies/{name}/{year}",
@@ -179,6 +181,8 @@ pub(crate) async fn put(
 }
 
 /// Delete a movie
+///
+/// A movie that is missing is 404, or 409 where `If-Match` asked for one.
 #[utoipa::path(
     delete,
     path = "/api/movies/{name}/{year}",

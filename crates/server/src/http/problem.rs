@@ -139,13 +139,15 @@ struct Inner {
 pub(crate) struct Fault {
     /// JSON pointer (RFC 6901) into the body; empty for the whole body.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "/year")]
+    #[schema(nullable = false, example = "/year")]
     pub(crate) pointer: Option<&'static str>,
     /// The parameter of the query or path.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) parameter: Option<Cow<'static, str>>,
     /// The request header.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) header: Option<&'static str>,
     /// What is wrong with it.
     pub(crate) detail: String,
@@ -184,6 +186,7 @@ pub(crate) struct Document<'a> {
     /// This occurrence: `urn:uuid:` and the request's id. Absent where the client chose an id
     /// that is no UUID; `X-Request-Id` has it in any case.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     instance: Option<String>,
     /// The parts of the request that are at fault.
     #[serde(skip_serializing_if = "slice_is_empty")]
