@@ -181,13 +181,11 @@ impl App {
 }
 
 /// The whole HTTP side: every route and layer.
-#[must_use]
 pub fn router(app: App) -> Router {
     http::router(app)
 }
 
 /// `/livez` and `/readyz` alone, for an admin listener.
-#[must_use]
 pub fn health_router(app: App) -> Router {
     http::health_router(app)
 }

@@ -1,4 +1,4 @@
-//! The OpenAPI document, generated from the annotations that stand on the handlers.
+//! The `OpenAPI` document, generated from the annotations that stand on the handlers.
 //!
 //! Owns what several operations share: parameters, schemas, the problems that an operation may
 //! answer with. A copy of the document is committed as `docs/openapi.json`; a test compares.

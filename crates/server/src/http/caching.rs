@@ -115,7 +115,7 @@ impl<'a> Answer<'a> {
     pub(crate) fn movie(
         &self,
         conditions: &ReadConditions,
-        tag: Tag,
+        tag: &Tag,
         body: impl FnOnce() -> Body,
     ) -> Result<Response, Problem> {
         let stamp = self.app.stamp(&self.fetched.reading.state);

@@ -123,7 +123,7 @@ pub(crate) async fn get(
         return Err(missing(&target, &fetched.reading.state));
     };
     let tag = Tag::Movie(movies_store::key::MovieTag::of(&row.json));
-    Answer::new(&app, &fetched).movie(&conditions, tag, || Body::from(encoding::line(&row.json)))
+    Answer::new(&app, &fetched).movie(&conditions, &tag, || Body::from(encoding::line(&row.json)))
 }
 
 /// Store a movie
@@ -242,7 +242,7 @@ fn stored(target: &MovieTarget, judged: &Judged, request: &HeaderMap) -> Respons
     if is_created {
         headers.insert(LOCATION, location(target));
     }
-    let prefers_minimal = request.get_all(PREFER).iter().any(|line| asks_for_minimal(line));
+    let prefers_minimal = request.get_all(PREFER).iter().any(asks_for_minimal);
     let movie = judged.judgement.results.first().and_then(|result| result.movie.as_ref());
     let (status, body) = match movie {
         Some(json) if !prefers_minimal => {
