@@ -1,0 +1,209 @@
+//! What requests share: the store, the parsed settings and whether this replica is draining.
+//!
+//! Owns [`App`] and the one function that turns it into a [`Router`]. Never reads the
+//! environment or a flag: `config.rs` does that and hands over [`Settings`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use axum::Router;
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use movies_store::Store;
+use movies_store::key::CollectionName;
+use movies_store::movie::MovieLimits;
+
+use crate::http;
+use crate::http::caching::Stamp;
+
+/// What requests share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct App {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    settings: Settings,
+    default_collection: CollectionName,
+    draining: AtomicBool,
+    stamps: ArcSwapOption<Stamp>,
+}
+
+/// The parsed settings of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which objects of the bucket are collections.
+    pub collections: Collections,
+    /// Refuse writes with 403.
+    pub read_only: bool,
+    /// What a movie may take.
+    pub movie: MovieLimits,
+    /// The longest path and query, in bytes; over it 414.
+    pub url_bytes_max: usize,
+    /// The most bytes of header names and values; over it 431.
+    pub headers_bytes_max: usize,
+    /// The most open connections. Held by the listener; here to be told in `GET /api`.
+    pub connections_max: usize,
+    /// The most time until a request's first byte of answer.
+    pub request_deadline: Duration,
+    /// The most time that a reader or writer may stall. Held by the listener; here to be told in
+    /// `GET /api`.
+    pub stall_timeout: Duration,
+    /// The status of a failed `If-Match` on a write.
+    pub precondition_status: PreconditionStatus,
+    /// Refuse writes of movies without a precondition with 428.
+    pub require_preconditions: bool,
+    /// Take only requests whose `Host` is a loopback name: a page from elsewhere whose name was
+    /// rebound to this machine (DNS rebinding) is refused. For listeners on loopback without
+    /// authentication.
+    pub loopback_hosts_only: bool,
+    /// Reads may be this old; told in `GET /api`.
+    pub max_staleness: Option<Duration>,
+    /// Version and commit of this build, told in `GET /api`.
+    pub build: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            collections: Collections::default(),
+            read_only: false,
+            movie: MovieLimits::default(),
+            url_bytes_max: 16 * 1024,
+            headers_bytes_max: 32 * 1024,
+            connections_max: 10_000,
+            request_deadline: Duration::from_secs(30),
+            stall_timeout: Duration::from_secs(30),
+            precondition_status: PreconditionStatus::Conflict,
+            require_preconditions: false,
+            loopback_hosts_only: false,
+            max_staleness: None,
+            build: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// How a failed `If-Match` on a write is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PreconditionStatus {
+    /// 409, as the seed does.
+    #[default]
+    Conflict,
+    /// 412, as RFC 9110 has it.
+    PreconditionFailed,
+}
+
+/// Which objects of the bucket are collections: globs in which `*` does not cross `/`.
+/// The default collection is always one.
+#[derive(Clone, Debug)]
+pub struct Collections {
+    patterns: Vec<String>,
+    set: GlobSet,
+}
+
+impl Collections {
+    /// Parses globs such as `*.json` or `archive/**/*.json`.
+    ///
+    /// # Errors
+    /// What is wrong with which glob.
+    pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, globset::Error> {
+        let patterns: Vec<String> = patterns.into_iter().map(str::to_owned).collect();
+        let mut set = GlobSetBuilder::new();
+        for pattern in &patterns {
+            set.add(GlobBuilder::new(pattern).literal_separator(true).build()?);
+        }
+        Ok(Self { set: set.build()?, patterns })
+    }
+
+    /// Whether this object is a collection.
+    #[must_use]
+    pub fn allows(&self, name: &CollectionName) -> bool {
+        name.as_str() == CollectionName::DEFAULT || self.set.is_match(name.as_str())
+    }
+
+    /// The globs as given.
+    #[must_use]
+    pub fn patterns(&self) -> &[String] {
+        &self.patterns
+    }
+}
+
+impl Default for Collections {
+    fn default() -> Self {
+        Self::parse(["*.json"]).expect("the default glob is valid")
+    }
+}
+
+impl App {
+    /// What requests share from now on.
+    #[must_use]
+    pub fn new(store: Store, settings: Settings) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                settings,
+                default_collection: CollectionName::default(),
+                draining: AtomicBool::new(false),
+                stamps: ArcSwapOption::empty(),
+            }),
+        }
+    }
+
+    /// From now on `/readyz` answers 503, so that no more requests are sent here. Requests are
+    /// still served; closing the listener and the store is the caller's.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The headers of the version that was asked for last.
+    pub(crate) fn stamps(&self) -> &ArcSwapOption<Stamp> {
+        &self.inner.stamps
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    pub(crate) fn default_collection(&self) -> &CollectionName {
+        &self.inner.default_collection
+    }
+}
+
+/// The whole HTTP side: every route and layer.
+pub fn router(app: App) -> Router {
+    http::router(app)
+}
+
+/// `/livez` and `/readyz` alone, for an admin listener.
+pub fn health_router(app: App) -> Router {
+    http::health_router(app)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_does_not_cross_a_slash_and_the_default_is_always_allowed() {
+        let name = |text| CollectionName::parse(text).unwrap();
+        let collections = Collections::default();
+        assert!(collections.allows(&name("other.json")));
+        assert!(!collections.allows(&name("a/other.json")));
+        assert!(!collections.allows(&name("other.csv")));
+        let collections = Collections::parse(["a/*.json"]).unwrap();
+        assert!(collections.allows(&name("a/b.json")));
+        assert!(!collections.allows(&name("b.json")));
+        assert!(collections.allows(&CollectionName::default()));
+    }
+}

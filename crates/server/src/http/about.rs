@@ -1,0 +1,265 @@
+//! What the service says about itself: the start page, `/api`, the API's description and its
+//! pages, the kinds of problem. Everything is embedded; nothing is loaded from elsewhere.
+
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue};
+use movies_store::key::{NAME_BYTES_MAX, YEAR_MAX};
+use serde_json::{Value, json};
+
+use super::caching::{JSON, NO_CACHE};
+use super::negotiate::{Form, HTML_POLICY};
+use super::precondition::TAGS_MAX;
+use super::problem::{self, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
+use crate::app::App;
+use crate::openapi::{PathProblems, ProblemParameters};
+
+/// The start page
+///
+/// The address book of the service: a page for browsers, JSON otherwise.
+#[utoipa::path(
+    get,
+    path = "/",
+    operation_id = "start",
+    tag = "service",
+    responses((status = 200, description = "Where everything is.",
+        content((Value = "application/json"), (String = "text/html"))))
+)]
+pub(crate) async fn start(State(app): State<App>, request: Request) -> Response {
+    match form(&request) {
+        Form::Html => html(
+            include_str!("../../ui/start.html").replace("{{build}}", &escape(app.settings().build)),
+        ),
+        Form::Json => vary(json_line(&about(&app))),
+    }
+}
+
+/// What this service is
+///
+/// Name, build, limits, features and links.
+#[utoipa::path(
+    get,
+    path = "/api",
+    operation_id = "about",
+    tag = "service",
+    responses((status = 200, description = "Name, build, limits, features and links.", body = Value))
+)]
+pub(crate) async fn api(State(app): State<App>) -> Response {
+    json_line(&about(&app))
+}
+
+fn about(app: &App) -> Value {
+    let settings = app.settings();
+    json!({
+        "name": "movies-api",
+        "build": settings.build,
+        "limits": {
+            "url_bytes": settings.url_bytes_max,
+            "headers_bytes": settings.headers_bytes_max,
+            "movie_bytes": settings.movie.bytes,
+            "movie_depth": settings.movie.depth,
+            "name_bytes": NAME_BYTES_MAX,
+            "year": YEAR_MAX,
+            "tags": TAGS_MAX,
+            "request_ms": millis(settings.request_deadline),
+            "stall_ms": millis(settings.stall_timeout),
+            "connections": settings.connections_max,
+        },
+        "features": {
+            "collections": settings.collections.patterns(),
+            "read_only": settings.read_only,
+            "max_staleness_ms": settings.max_staleness.map(millis),
+            "precondition_required": settings.require_preconditions,
+            "idempotency_key": true,
+            "http": ["1.1", "2"],
+        },
+        "links": {
+            "movies": "/api/movies",
+            "query": "/api/movies/query{?name,year,filename}",
+            "movie": "/api/movies/{name}/{year}",
+            "collections": "/api/collections",
+            "openapi": "/openapi.json",
+            "docs": "/docs",
+            "problems": "/problems",
+            "live": "/livez",
+            "ready": "/readyz",
+        },
+    })
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// This description
+///
+/// Generated from the code that answers.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "openapi",
+    tag = "service",
+    responses((status = 200, description = "OpenAPI 3.1.", body = Value))
+)]
+pub(crate) async fn openapi() -> Response {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| crate::openapi::openapi_json().into());
+    json_answer(DOCUMENT.clone())
+}
+
+/// The description as pages
+///
+/// Swagger UI, embedded: it loads nothing from elsewhere.
+#[utoipa::path(
+    get,
+    path = "/docs",
+    operation_id = "docs",
+    tag = "service",
+    responses((status = 200, description = "Swagger UI.", body = String, content_type = "text/html"))
+)]
+pub(crate) async fn docs() -> Response {
+    docs_file("index.html")
+}
+
+/// A file of the pages.
+pub(crate) async fn docs_asset(request: Request) -> Response {
+    docs_file(request.uri().path().strip_prefix("/docs/").unwrap_or_default())
+}
+
+/// Swagger UI sets styles and draws images from data URLs; its scripts are its own files.
+const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+);
+
+fn docs_file(path: &str) -> Response {
+    static CONFIG: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| {
+        Arc::new(utoipa_swagger_ui::Config::from("/openapi.json").validator_url("none"))
+    });
+    let file = utoipa_swagger_ui::serve(path, Arc::clone(&CONFIG)).ok().flatten();
+    let Some(file) = file.filter(|_| !path.is_empty()) else {
+        return Problem::new(&NOT_FOUND, "the documentation has no such file; it begins at /docs")
+            .into_response();
+    };
+    let bytes = file.bytes.into_owned();
+    let bytes = match path {
+        // The page stands at /docs, its files under /docs/.
+        "index.html" => String::from_utf8_lossy(&bytes)
+            .replace("href=\"./", "href=\"docs/")
+            .replace("src=\"./", "src=\"docs/")
+            .replace("href=\"index.css\"", "href=\"docs/index.css\"")
+            .into_bytes(),
+        _ => bytes,
+    };
+    let mut response = Response::new(Body::from(bytes));
+    let headers = response.headers_mut();
+    if file.gzpipped {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let content_type = HeaderValue::try_from(file.content_type).expect("a media type is ASCII");
+    headers.insert(CONTENT_TYPE, content_type);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(CONTENT_SECURITY_POLICY, DOCS_POLICY);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The kinds of problem
+///
+/// Each `type` of an `application/problem+json` answer, with its status and what to do.
+#[utoipa::path(
+    get,
+    path = "/problems",
+    operation_id = "listProblems",
+    tag = "service",
+    responses((status = 200, description = "Every kind that an answer may have.",
+        content((Vec<Value> = "application/json"), (String = "text/html"))))
+)]
+pub(crate) async fn problems(request: Request) -> Response {
+    match form(&request) {
+        Form::Json => {
+            let all: Vec<Value> = problem::ALL.iter().map(|kind| problem::to_json(kind)).collect();
+            vary(json_line(&all))
+        }
+        Form::Html => {
+            let mut rows = String::new();
+            for ProblemType { slug, status, title, .. } in problem::ALL {
+                let status = status.as_u16();
+                let title = escape(title);
+                let _ = write!(
+                    rows,
+                    "<tr><td>{status}</td><td><a href=\"/problems/{slug}\">{title}</a></td></tr>"
+                );
+            }
+            html(page("Problems", &format!("<table>{rows}</table>")))
+        }
+    }
+}
+
+/// One kind of problem
+///
+/// What it means and what to do.
+#[utoipa::path(
+    get,
+    path = "/problems/{slug}",
+    operation_id = "getProblem",
+    tag = "service",
+    params(ProblemParameters),
+    responses(
+        (status = 200, description = "The kind, explained.",
+            content((Value = "application/json"), (String = "text/html"))),
+        PathProblems,
+    )
+)]
+pub(crate) async fn problem(request: Request) -> Result<Response, Problem> {
+    let slug = request.uri().path().split('/').nth(2).unwrap_or_default();
+    let kind = problem::find(slug).ok_or_else(|| {
+        Problem::new(&NOT_FOUND, "there is no such kind of problem; /problems lists them")
+    })?;
+    Ok(match form(&request) {
+        Form::Json => vary(json_line(&problem::to_json(kind))),
+        Form::Html => {
+            let title = format!("{} {}", kind.status.as_u16(), kind.title);
+            let about = escape(kind.about);
+            html(page(&title, &format!("<p>{about}</p><p><a href=\"/problems\">All kinds</a></p>")))
+        }
+    })
+}
+
+fn form(request: &Request) -> Form {
+    Form::preferred(request.headers().get(ACCEPT))
+}
+
+fn json_line(value: &impl serde::Serialize) -> Response {
+    json_answer(to_line(value))
+}
+
+fn json_answer(body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    response
+}
+
+fn html(page: String) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.extend(HTML_POLICY);
+    let mut response = Response::new(Body::from(page));
+    *response.headers_mut() = headers;
+    vary(response)
+}
+
+/// The form depends on what the client accepts.
+fn vary(mut response: Response) -> Response {
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    response
+}

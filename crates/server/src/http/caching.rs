@@ -1,0 +1,191 @@
+//! What lets a cache or a client keep an answer: tags, dates, `Cache-Control`.
+//!
+//! Decides 304 and 412 of reads before any byte of a body is touched. Every answer is
+//! `no-cache`: it may be kept, but is revalidated each time, so it stays linearizable through any
+//! cache.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::Body;
+use axum::response::Response;
+use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use movies_store::State;
+use movies_store::key::{LogId, Tag, Timestamp, Version};
+
+use super::access::{Fetched, SERVER_TIMING, timing};
+use super::precondition::{ReadConditions, Verdict};
+use super::problem::{PRECONDITION_FAILED, Problem};
+use crate::app::App;
+
+pub(crate) const MOVIES_VERSION: HeaderName = HeaderName::from_static("movies-version");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
+pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// A change this young has no `Last-Modified`: another may follow within the same second.
+const MODIFIED_AGE_MIN_MS: i64 = 1_000;
+
+/// The headers of one version of a collection, made once and cloned into every answer.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    of: (LogId, Version),
+    /// The collection's tag, without quotes.
+    opaque: String,
+    etag: HeaderValue,
+    version: HeaderValue,
+    changed_at: Timestamp,
+    last_modified: Option<HeaderValue>,
+}
+
+impl Stamp {
+    fn of(state: &State) -> Self {
+        let opaque = state.tag().to_string();
+        let at = jiff::Timestamp::from_millisecond(state.changed_at().0).ok();
+        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+        Self {
+            of: (state.log(), state.version()),
+            etag: quoted(&opaque),
+            opaque,
+            version: version_header(state),
+            changed_at: state.changed_at(),
+            last_modified: at
+                .and_then(|at| printer.timestamp_to_rfc9110_string(&at).ok())
+                .and_then(|date| HeaderValue::try_from(date).ok()),
+        }
+    }
+
+    /// Since when it is as it is, where that may be told.
+    fn modified(&self) -> Option<(Timestamp, &HeaderValue)> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let settled = now.saturating_sub(self.changed_at.0) >= MODIFIED_AGE_MIN_MS;
+        self.last_modified.as_ref().filter(|_| settled).map(|date| (self.changed_at, date))
+    }
+}
+
+impl App {
+    /// The headers of this state's version; those asked for last are kept.
+    pub(crate) fn stamp(&self, state: &State) -> Arc<Stamp> {
+        let kept = self.stamps().load();
+        if let Some(stamp) = &*kept
+            && stamp.of == (state.log(), state.version())
+        {
+            return Arc::clone(stamp);
+        }
+        let stamp = Arc::new(Stamp::of(state));
+        self.stamps().store(Some(Arc::clone(&stamp)));
+        stamp
+    }
+}
+
+/// A read, on its way to its answer.
+pub(crate) struct Answer<'a> {
+    app: &'a App,
+    fetched: &'a Fetched,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn new(app: &'a App, fetched: &'a Fetched) -> Self {
+        Self { app, fetched }
+    }
+
+    /// Answers with something that is tagged as the whole collection is. `body` is only made
+    /// where it is sent.
+    ///
+    /// # Errors
+    /// 412 where `If-Match` does not hold.
+    pub(crate) fn collection(
+        &self,
+        conditions: &ReadConditions,
+        body: impl FnOnce() -> Body,
+    ) -> Result<Response, Problem> {
+        let stamp = self.app.stamp(&self.fetched.reading.state);
+        let modified = stamp.modified();
+        let verdict = conditions.judge(&stamp.opaque, modified.map(|(at, _)| at));
+        let last_modified = modified.map(|(_, date)| date.clone());
+        self.finish(&stamp, verdict, stamp.etag.clone(), last_modified, body)
+    }
+
+    /// Answers with one movie. It has no date of its own: only its collection's is known.
+    ///
+    /// # Errors
+    /// 412 where `If-Match` does not hold.
+    pub(crate) fn movie(
+        &self,
+        conditions: &ReadConditions,
+        tag: &Tag,
+        body: impl FnOnce() -> Body,
+    ) -> Result<Response, Problem> {
+        let stamp = self.app.stamp(&self.fetched.reading.state);
+        let opaque = tag.to_string();
+        let verdict = conditions.judge(&opaque, None);
+        self.finish(&stamp, verdict, quoted(&opaque), None, body)
+    }
+
+    fn finish(
+        &self,
+        stamp: &Stamp,
+        verdict: Verdict,
+        etag: HeaderValue,
+        last_modified: Option<HeaderValue>,
+        body: impl FnOnce() -> Body,
+    ) -> Result<Response, Problem> {
+        if verdict == Verdict::Failed {
+            let detail = "If-Match names another version than the current one; read it again without If-Match";
+            return Err(Problem::new(&PRECONDITION_FAILED, detail)
+                .with_header(ETAG, etag)
+                .with_header(MOVIES_VERSION, stamp.version.clone()));
+        }
+        let mut headers = HeaderMap::with_capacity(12);
+        headers.insert(ETAG, etag);
+        headers.insert(CACHE_CONTROL, NO_CACHE);
+        headers.insert(MOVIES_VERSION, stamp.version.clone());
+        headers.insert(SERVER_TIMING, timing("probe", self.fetched.probe_time));
+        if let Some(date) = last_modified {
+            headers.insert(LAST_MODIFIED, date);
+        }
+        if let Some(age) = age_header(self.fetched.reading.age) {
+            headers.insert(AGE, age);
+        }
+        let (status, body) = if verdict == Verdict::NotModified {
+            (StatusCode::NOT_MODIFIED, Body::empty())
+        } else {
+            headers.insert(CONTENT_TYPE, JSON);
+            (StatusCode::OK, body())
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+}
+
+/// Only a read that may be stale has an age; it counts in whole seconds, rounded up.
+fn age_header(age: Duration) -> Option<HeaderValue> {
+    let seconds = age.as_secs() + u64::from(age.subsec_nanos() > 0);
+    (seconds > 0).then(|| HeaderValue::from(seconds))
+}
+
+/// An entity tag as a header has it.
+pub(crate) fn quoted(opaque: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{opaque}\"")).expect("our tags are letters, digits and dashes")
+}
+
+/// `Movies-Version` of a state.
+pub(crate) fn version_header(state: &State) -> HeaderValue {
+    HeaderValue::from(state.version().0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_answer_has_no_age_and_a_stale_one_rounds_up() {
+        assert_eq!(age_header(Duration::ZERO), None);
+        assert_eq!(age_header(Duration::from_millis(1)), Some(HeaderValue::from(1)));
+        assert_eq!(age_header(Duration::from_secs(2)), Some(HeaderValue::from(2)));
+    }
+}

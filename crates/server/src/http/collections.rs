@@ -1,0 +1,280 @@
+//! The collections: which there are and how they stand; creating an empty one, dropping one.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use movies_store::commit::{Action, Code, Group, Op};
+use movies_store::key::CollectionName;
+use movies_store::{Absent, Collection};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::access::{self, SERVER_TIMING, timing};
+use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
+use super::extract::{CollectionTarget, collection_href, parameters};
+use super::limits;
+use super::precondition::{ReadConditions, WriteConditions};
+use super::problem::{Problem, VERSION_CONFLICT, to_line};
+use crate::app::App;
+use crate::openapi::{
+    CollectionParameters, CollectionPreconditions, ReadHeaders, ReadProblems, WriteProblems,
+};
+
+/// How a collection stands.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Status {
+    /// Its name: the object that it is published as.
+    #[schema(example = "movies.json")]
+    name: String,
+    /// Where it is.
+    #[schema(example = "/api/collections/movies.json")]
+    href: String,
+    /// Whether this replica has it open, has not needed it yet, or serves it no more.
+    state: Standing,
+    /// How many movies. This and what follows is known of an open one only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    count: Option<u64>,
+    /// The bytes of the movies as they are sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    bytes: Option<u64>,
+    /// The number of the last commit that changed a movie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    version: Option<u64>,
+    /// The number of the last commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    seq: Option<u64>,
+    /// The tag of lists, without quotes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = "c-00112233445566778899aabbccddeeff-42")]
+    tag: Option<String>,
+    /// When a movie last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    changed_at: Option<String>,
+}
+
+/// Whether this replica has a collection open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Standing {
+    /// It is in memory and kept up to date.
+    Open,
+    /// It is in the bucket; the first request for it opens it.
+    Closed,
+    /// It was deleted and is not there any more.
+    Dropped,
+    /// Its log is damaged or newer than this program; the log of the replica says more.
+    Failed,
+}
+
+impl Status {
+    fn known(name: &CollectionName, state: &movies_store::State) -> Self {
+        Self {
+            state: if state.is_dropped() { Standing::Dropped } else { Standing::Open },
+            count: Some(state.movies().count()),
+            bytes: Some(state.movies().wire_bytes()),
+            version: Some(state.version().0.0),
+            seq: Some(state.seq().0),
+            tag: Some(state.tag().to_string()),
+            changed_at: Some(state.changed_at().to_string()),
+            ..Self::closed(name)
+        }
+    }
+
+    fn closed(name: &CollectionName) -> Self {
+        Self {
+            name: name.to_string(),
+            href: collection_href(name),
+            state: Standing::Closed,
+            count: None,
+            bytes: None,
+            version: None,
+            seq: None,
+            tag: None,
+            changed_at: None,
+        }
+    }
+
+    fn opened(collection: &Collection) -> Self {
+        let status = Self::known(collection.name(), &collection.latest());
+        match collection.failure() {
+            Some(_) => Self { state: Standing::Failed, ..status },
+            None => status,
+        }
+    }
+}
+
+/// All collections
+///
+/// Those in the bucket that the operator allows. Numbers of an open one are as this replica last
+/// knew them; ask for the collection itself for the current ones.
+#[utoipa::path(
+    get,
+    path = "/api/collections",
+    operation_id = "listCollections",
+    tag = "collections",
+    responses(
+        (status = 200, description = "The collections, by name.", body = Vec<Status>),
+        ReadProblems,
+    )
+)]
+pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let [] = parameters(request.uri(), &[])?;
+    let opened = app.store().opened();
+    let mut names = app.store().names().await?;
+    names.extend(opened.iter().map(|collection| collection.name().clone()));
+    names.retain(|name| app.settings().collections.allows(name));
+    names.sort();
+    names.dedup();
+    let status = |name: &CollectionName| {
+        let open = opened.iter().find(|collection| collection.name() == name);
+        open.map_or_else(|| Status::closed(name), Status::opened)
+    };
+    // A dropped one is not there, though its log is; the default one is always there.
+    let is_there = |status: &Status| {
+        status.state != Standing::Dropped || status.name == CollectionName::DEFAULT
+    };
+    let all: Vec<Status> = names.iter().map(status).filter(is_there).collect();
+    let mut response = Response::new(Body::from(to_line(&all)));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
+    Ok(response)
+}
+
+/// How one collection stands
+///
+/// Its count, size and version, as fresh as any read.
+#[utoipa::path(
+    get,
+    path = "/api/collections/{file}",
+    operation_id = "getCollection",
+    tag = "collections",
+    params(CollectionParameters, ReadHeaders),
+    responses(
+        (status = 200, description = "Its numbers as of now.", body = Status,
+            headers(("ETag" = String, description = "The collection's tag"))),
+        (status = 304, description = "The client has it already."),
+        ReadProblems,
+    )
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    CollectionTarget(name): CollectionTarget,
+    conditions: ReadConditions,
+) -> Result<Response, Problem> {
+    let fetched = access::read(&app, &name).await?;
+    let body = || Body::from(to_line(&Status::known(&name, &fetched.reading.state)));
+    Answer::new(&app, &fetched).collection(&conditions, body)
+}
+
+/// Create a collection
+///
+/// Empty, where there is none; an existing one stays as it is.
+#[utoipa::path(
+    put,
+    path = "/api/collections/{file}",
+    operation_id = "putCollection",
+    tag = "collections",
+    params(CollectionParameters, CollectionPreconditions),
+    responses(
+        (status = 201, description = "Created.", body = Status,
+            headers(
+                ("ETag" = String, description = "The collection's tag"),
+                ("Location" = String, description = "Where it is"),
+            )),
+        (status = 204, description = "It was there already.",
+            headers(("ETag" = String, description = "The collection's tag"))),
+        WriteProblems,
+    )
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    CollectionTarget(name): CollectionTarget,
+    conditions: WriteConditions,
+    request: Request,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    access::check_write(&app, &conditions)?;
+    limits::check_no_body(request.body())?;
+    if let Some(collection) = app.store().open(&name, Absent::Leave).await? {
+        let group = group(Action::Create, conditions.clone());
+        let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+        return Ok(created(&name, &judged.judgement.state, judged.outcome.code));
+    }
+    if conditions.if_match.is_some() {
+        return Err(Problem::new(&VERSION_CONFLICT, "Version conflict"));
+    }
+    let collection = access::open(&app, &name, Absent::Create).await?;
+    Ok(created(&name, &collection.latest(), Code::Created))
+}
+
+/// Drop a collection
+///
+/// All its movies go; its log stays in the bucket, and its numbers go on if it is created again.
+#[utoipa::path(
+    delete,
+    path = "/api/collections/{file}",
+    operation_id = "deleteCollection",
+    tag = "collections",
+    params(CollectionParameters, CollectionPreconditions),
+    responses(
+        (status = 204, description = "Dropped."),
+        WriteProblems,
+    )
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    CollectionTarget(name): CollectionTarget,
+    conditions: WriteConditions,
+    request: Request,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    access::check_write(&app, &conditions)?;
+    limits::check_no_body(request.body())?;
+    let collection = access::open(&app, &name, Absent::Leave).await?;
+    let group = group(Action::Drop, conditions.clone());
+    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    if judged.outcome.code == Code::Missing {
+        return Err(access::no_collection(&name));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(MOVIES_VERSION, version_header(&judged.judgement.state));
+    headers.insert(SERVER_TIMING, timing("commit", judged.commit_time));
+    Ok(response)
+}
+
+fn group(action: Action, conditions: WriteConditions) -> Group {
+    let WriteConditions { if_match, if_none_match } = conditions;
+    Group { by: None, key: None, ops: vec![Op { if_match, if_none_match, ..Op::new(action) }] }
+}
+
+fn created(name: &CollectionName, state: &movies_store::State, code: Code) -> Response {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(ETAG, quoted(&state.tag().to_string()));
+    headers.insert(MOVIES_VERSION, version_header(state));
+    let (status, body) = if code == Code::Created {
+        let href = collection_href(name);
+        let location = HeaderValue::try_from(href).expect("percent-encoded text is ASCII");
+        headers.insert(LOCATION, location);
+        headers.insert(CONTENT_TYPE, JSON);
+        (StatusCode::CREATED, Body::from(to_line(&Status::known(name, state))))
+    } else {
+        (StatusCode::NO_CONTENT, Body::empty())
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,229 @@
+//! The one layer around every route: request ids, limits, deadline, panics, timing, and the
+//! rendering of problems. One layer, not one a feature: it is on the path of every read.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::extract::Request;
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{ACCEPT, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use tower::{Layer, Service};
+
+use super::access::{SERVER_TIMING, timing};
+use super::limits;
+use super::negotiate::Form;
+use super::problem::{DEADLINE, INTERNAL, Problem};
+use crate::app::App;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// The longest request id that is taken over from a client.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+
+/// Puts the envelope around a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Envelope {
+    pub(crate) app: App,
+}
+
+impl<S> Layer<S> for Envelope {
+    type Service = Enveloped<S>;
+
+    fn layer(&self, inner: S) -> Enveloped<S> {
+        Enveloped { app: self.app.clone(), inner }
+    }
+}
+
+/// A service within its envelope.
+#[derive(Clone, Debug)]
+pub(crate) struct Enveloped<S> {
+    app: App,
+    inner: S,
+}
+
+impl<S> Service<Request> for Enveloped<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let sender = Sender::of(&request);
+        // A write holds its own deadline, since its answer must say whether it happened.
+        let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
+            .then_some(self.app.settings().request_deadline);
+        let checked = limits::check(self.app.settings(), &request);
+        let answer = checked.map(|()| self.inner.call(request));
+        Box::pin(async move {
+            let response = match answer {
+                Ok(answer) => guarded(answer, deadline).await,
+                Err(problem) => problem.into_response(),
+            };
+            Ok(sender.finish(response))
+        })
+    }
+}
+
+/// The answer in time; a panic becomes a problem, and its message a log line.
+async fn guarded(
+    answer: impl Future<Output = Result<Response, Infallible>>,
+    deadline: Option<Duration>,
+) -> Response {
+    let answer = AssertUnwindSafe(answer).catch_unwind();
+    let outcome = match deadline {
+        None => answer.await,
+        Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => return out_of_time(deadline).into_response(),
+        },
+    };
+    match outcome {
+        Ok(Ok(response)) => response,
+        Ok(Err(never)) => match never {},
+        Err(panic) => Problem::new(&INTERNAL, "the server failed; this is a bug")
+            .with_cause(format!("panic: {}", panic_message(&*panic)))
+            .into_response(),
+    }
+}
+
+fn out_of_time(deadline: Duration) -> Problem {
+    let seconds = deadline.as_secs();
+    Problem::new(&DEADLINE, format!("there was no answer within {seconds} s; try again"))
+        .with_header(RETRY_AFTER, HeaderValue::from(1))
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
+}
+
+/// What the answer needs to know of its request.
+struct Sender {
+    started: Instant,
+    request_id: HeaderValue,
+    traceparent: Option<HeaderValue>,
+    accept: Option<HeaderValue>,
+}
+
+impl Sender {
+    fn of(request: &Request) -> Self {
+        let headers = request.headers();
+        Self {
+            started: Instant::now(),
+            request_id: request_id(headers),
+            traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
+            accept: headers.get(ACCEPT).cloned(),
+        }
+    }
+
+    fn finish(self, mut response: Response) -> Response {
+        // A problem has its status already, so only failures pay for the look.
+        if !response.status().is_success()
+            && let Some(problem) = response.extensions_mut().remove::<Problem>()
+        {
+            let id = self.request_id.to_str().unwrap_or_default();
+            problem.log(id);
+            response = problem.render(id, Form::preferred(self.accept.as_ref()));
+        }
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.request_id);
+        headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        if let Some(traceparent) = self.traceparent {
+            headers.insert(TRACEPARENT, traceparent);
+        }
+        response
+    }
+}
+
+/// The client's id, where it is a sane token; else one of ours.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_sane = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
+            && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+    };
+    headers.get(REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(new_request_id)
+}
+
+/// A UUID (version 8) of a random number of this process and a counter: unique, cheap, and not
+/// meant to be unguessable.
+fn new_request_id() -> HeaderValue {
+    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let id = uuid::Builder::from_custom_bytes(
+        (u128::from(*PROCESS) << 64 | u128::from(count)).to_be_bytes(),
+    );
+    let mut text = uuid::Uuid::encode_buffer();
+    let text = id.into_uuid().hyphenated().encode_lower(&mut text);
+    HeaderValue::from_maybe_shared(Bytes::copy_from_slice(text.as_bytes()))
+        .expect("a UUID is hexadecimal digits and dashes")
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context).
+fn is_traceparent(value: &HeaderValue) -> bool {
+    let mut parts = value.as_bytes().split(|byte| *byte == b'-');
+    let lengths = [2, 32, 16, 2];
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    lengths.iter().all(|length| {
+        parts.next().is_some_and(|part| part.len() == *length && part.iter().all(is_hex))
+    }) && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(sent: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_str(sent).unwrap());
+        request_id(&headers).to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_sane_request_id_is_taken_over_and_another_replaced_by_a_uuid() {
+        assert_eq!(id_for("abc-123"), "abc-123");
+        let long = "x".repeat(129);
+        for odd in ["", "a b", "<script>", "a\"b", long.as_str()] {
+            assert!(uuid::Uuid::try_parse(&id_for(odd)).is_ok(), "{odd}");
+        }
+        assert_ne!(id_for(""), id_for(""));
+    }
+
+    #[test]
+    fn only_a_well_formed_traceparent_is_taken_over() {
+        let check = |text| is_traceparent(&HeaderValue::from_static(text));
+        assert!(check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        assert!(!check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"));
+        assert!(!check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"));
+        assert!(!check("zz"));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem() {
+        let response = guarded(async { panic!("boom") }, None).await;
+        assert_eq!(response.status(), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_without_an_answer_is_given_up() {
+        let response = guarded(std::future::pending(), Some(Duration::from_secs(30))).await;
+        assert_eq!(response.status(), 503);
+    }
+}

@@ -1,0 +1,122 @@
+//! `/livez` and `/readyz`: whether to restart this replica, whether to send it requests.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::StatusCode;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use movies_store::{Error, Freshness};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::caching::{JSON, NO_STORE};
+use super::problem::to_line;
+use crate::app::App;
+
+/// The bucket is taken for reachable where it was reached this recently.
+const REACHED_AGE_MAX: Duration = Duration::from_secs(5);
+/// How long the bucket may take to answer: probes of orchestrators wait a second.
+const REACH_TIME_MAX: Duration = Duration::from_millis(900);
+
+/// Whether a replica lives or is ready.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `alive`, `ready` or `unready`.
+    #[schema(example = "ready")]
+    status: &'static str,
+    /// Why it is not ready; only with `?verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reasons: Option<Vec<String>>,
+}
+
+/// Whether the process answers
+///
+/// Says nothing about the bucket: a replica that cannot reach it must not be restarted for that.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    operation_id = "livez",
+    tag = "service",
+    responses((status = 200, description = "It answers.", body = Health))
+)]
+pub(crate) async fn live() -> Response {
+    answer(StatusCode::OK, &Health { status: "alive", reasons: None })
+}
+
+/// Whether to send requests here
+///
+/// Not while this replica drains, its default collection is not open or has failed, or the bucket
+/// does not answer.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "service",
+    params(("verbose" = Option<String>, Query, description = "Give the reasons.")),
+    responses(
+        (status = 200, description = "Send requests.", body = Health),
+        (status = 503, description = "Send them elsewhere.", body = Health),
+    )
+)]
+pub(crate) async fn ready(State(app): State<App>, request: Request) -> Response {
+    let reasons = reasons(&app).await;
+    let parameters = request.uri().query().unwrap_or_default().split('&');
+    let is_verbose = parameters.map(|pair| pair.split('=').next()).any(|p| p == Some("verbose"));
+    let (code, status) = if reasons.is_empty() {
+        (StatusCode::OK, "ready")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "unready")
+    };
+    answer(code, &Health { status, reasons: is_verbose.then_some(reasons) })
+}
+
+/// Why this replica is not ready; empty where it is.
+async fn reasons(app: &App) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if app.is_draining() {
+        reasons.push("this replica is draining: it finishes what it has and stops".to_owned());
+    }
+    let name = app.default_collection();
+    let opened = app.store().opened();
+    let Some(collection) = opened.iter().find(|collection| collection.name() == name) else {
+        reasons.push(format!("{name} is not open"));
+        return reasons;
+    };
+    if let Some(failure) = collection.failure() {
+        reasons.push(format!("{name} is served no more: {}", in_a_word(&failure)));
+        return reasons;
+    }
+    let read = collection.read(Freshness::AtMost(REACHED_AGE_MAX));
+    match tokio::time::timeout(REACH_TIME_MAX, read).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => reasons.push(in_a_word(&error).to_owned()),
+        Err(_elapsed) => reasons.push("the bucket does not answer in time".to_owned()),
+    }
+    reasons
+}
+
+/// For everyone who may ask; the log of the replica names the object.
+fn in_a_word(error: &Error) -> &'static str {
+    match error {
+        Error::Overloaded { .. } => "too many requests are waiting",
+        Error::Unavailable { .. } | Error::OutcomeUnknown { .. } => {
+            "the bucket does not answer as it should"
+        }
+        Error::Damaged { .. } => "its log is damaged; the log of this replica names the object",
+        Error::Unsupported { .. } => "its log needs a newer version of this program",
+        Error::Unprocessable { .. } => "its file cannot become a collection",
+        Error::ReadOnly => "this replica is read-only",
+        Error::Closing => "this replica is shutting down",
+    }
+}
+
+fn answer(status: StatusCode, health: &Health) -> Response {
+    let mut response = Response::new(Body::from(to_line(health)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    response
+}

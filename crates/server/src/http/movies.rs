@@ -1,0 +1,311 @@
+//! The movies: the whole catalogue, the seed's query, one movie read, stored and deleted.
+
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use movies_store::Absent;
+use movies_store::commit::{Action, Code, Group, Op};
+use movies_store::key::{MovieKey, Tag};
+use movies_store::movie::Movie;
+
+use super::access::{self, Judged, REPLAYED, SERVER_TIMING, TRUE, timing};
+use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
+use super::encoding;
+use super::extract::{Catalogue, MovieTarget, movie_href};
+use super::filter::Search;
+use super::idempotency::IdempotencyKey;
+use super::limits;
+use super::precondition::{ReadConditions, WriteConditions};
+use super::problem::{MOVIE_NOT_FOUND, Problem};
+use super::suggest::suggest;
+use crate::app::App;
+use crate::openapi::{
+    CatalogueParameters, MovieBody, MovieParameters, ReadHeaders, ReadProblems, SearchParameters,
+    StoredMovie, WriteHeaders, WriteProblems,
+};
+
+const MOVIES_OUTCOME: HeaderName = HeaderName::from_static("movies-outcome");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+const RETURN_MINIMAL: &str = "return=minimal";
+
+/// All movies
+///
+/// The whole catalogue at one moment, sorted by name and year, one movie a line. The answer is
+/// linearizable unless the operator allows staleness: it holds every write that was acknowledged
+/// before the request arrived.
+#[utoipa::path(
+    get,
+    path = "/api/movies",
+    operation_id = "listMovies",
+    tag = "movies",
+    params(CatalogueParameters, ReadHeaders),
+    responses(
+        (status = 200, description = "Every movie; `[]` where there is none.", body = Vec<StoredMovie>,
+            headers(
+                ("ETag" = String, description = "The collection's tag, `c-<log>-<version>`: for If-None-Match on reads and If-Match on any write"),
+                ("Movies-Version" = u64, description = "The number of the last commit that changed a movie"),
+            )),
+        (status = 304, description = "The client has it already."),
+        ReadProblems,
+    )
+)]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Catalogue(collection): Catalogue,
+    conditions: ReadConditions,
+) -> Result<Response, Problem> {
+    let fetched = access::read(&app, &collection).await?;
+    let body = || encoding::catalogue(&fetched.reading.state);
+    Answer::new(&app, &fetched).collection(&conditions, body)
+}
+
+/// Movies of a name, a year, or both
+///
+/// Exact matches; names are compared after Unicode normalisation (NFC), with case. An empty
+/// filter is none.
+#[utoipa::path(
+    get,
+    path = "/api/movies/query",
+    operation_id = "queryMovies",
+    tag = "movies",
+    params(SearchParameters, ReadHeaders),
+    responses(
+        (status = 200, description = "The movies that match; `[]` where none does.", body = Vec<StoredMovie>,
+            headers(
+                ("ETag" = String, description = "The collection's tag"),
+                ("Movies-Version" = u64, description = "The number of the last commit that changed a movie"),
+            )),
+        (status = 304, description = "The client has it already."),
+        ReadProblems,
+    )
+)]
+pub(crate) async fn query(
+    State(app): State<App>,
+    search: Search,
+    conditions: ReadConditions,
+) -> Result<Response, Problem> {
+    let fetched = access::read(&app, &search.collection).await?;
+    let body = || encoding::matches(&fetched.reading.state, search.filter);
+    Answer::new(&app, &fetched).collection(&conditions, body)
+}
+
+/// One movie
+///
+/// By its exact name and year. Where there is none, the answer may suggest others.
+#[utoipa::path(
+    get,
+    path = "/api/movies/{name}/{year}",
+    operation_id = "getMovie",
+    tag = "movies",
+    params(MovieParameters, CatalogueParameters, ReadHeaders),
+    responses(
+        (status = 200, description = "The movie as it is stored.", body = StoredMovie,
+            headers(
+                ("ETag" = String, description = "The movie's tag, `m-<hash>`"),
+                ("Movies-Version" = u64, description = "The number of the last commit that changed a movie"),
+            )),
+        (status = 304, description = "The client has it already."),
+        ReadProblems,
+    )
+)]
+pub(crate) async fn get(
+    State(app): State<App>,
+    target: MovieTarget,
+    conditions: ReadConditions,
+) -> Result<Response, Problem> {
+    let fetched = access::read(&app, &target.collection).await?;
+    let Some(row) = fetched.reading.state.movies().get(&target.key) else {
+        return Err(missing(&target, &fetched.reading.state));
+    };
+    let tag = Tag::Movie(movies_store::key::MovieTag::of(&row.json));
+    Answer::new(&app, &fetched).movie(&conditions, &tag, || Body::from(encoding::line(&row.json)))
+}
+
+/// Store a movie
+///
+/// Creates the movie, or replaces it as a whole. `name` and `year` come from the path; where the
+/// body has them they must be equal. All other members are kept as they are, in their order.
+/// The collection is created where it is absent.
+#[utoipa::path(
+    put,
+    path = "/api/movies/{name}/{year}",
+    operation_id = "putMovie",
+    tag = "movies",
+    params(MovieParameters, CatalogueParameters, WriteHeaders),
+    request_body(content = MovieBody, content_type = "application/json",
+        description = "One JSON object."),
+    responses(
+        (status = 200, description = "Replaced, or stored already (`Movies-Outcome: unchanged`).", body = StoredMovie,
+            headers(
+                ("ETag" = String, description = "The movie's new tag"),
+                ("Movies-Outcome" = String, description = "`replaced` or `unchanged`"),
+                ("Movies-Version" = u64, description = "The collection's version; reads from it on see the write"),
+            )),
+        (status = 201, description = "Created.", body = StoredMovie,
+            headers(
+                ("ETag" = String, description = "The movie's tag"),
+                ("Location" = String, description = "Where it is"),
+                ("Movies-Outcome" = String, description = "`created`"),
+                ("Movies-Version" = u64, description = "The collection's version; reads from it on see the write"),
+            )),
+        (status = 204, description = "Replaced, or stored already; `Prefer: return=minimal` asked for no body."),
+        WriteProblems,
+    )
+)]
+pub(crate) async fn put(
+    State(app): State<App>,
+    target: MovieTarget,
+    conditions: WriteConditions,
+    key: IdempotencyKey,
+    request: Request,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    access::check_write(&app, &conditions)?;
+    limits::check_json(request.headers())?;
+    let settings = app.settings();
+    let (parts, body) = request.into_parts();
+    let body =
+        limits::read_body(&parts.headers, body, settings.movie.bytes, settings.request_deadline)
+            .await?;
+    let movie = Movie::parse(target.key.clone(), &body, settings.movie)?;
+    let key = key.with_print(&parts.method, &parts.uri, &conditions, movie.json());
+    let collection = access::open(&app, &target.collection, Absent::Create).await?;
+    let group = group(key, Action::Put(movie), &conditions);
+    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    Ok(stored(&target, &judged, &parts.headers))
+}
+
+/// Delete a movie
+///
+/// A movie that is missing is 404, or 409 where `If-Match` asked for one.
+#[utoipa::path(
+    delete,
+    path = "/api/movies/{name}/{year}",
+    operation_id = "deleteMovie",
+    tag = "movies",
+    params(MovieParameters, CatalogueParameters, WriteHeaders),
+    responses(
+        (status = 204, description = "Deleted.",
+            headers(("Movies-Version" = u64, description = "The collection's version; reads from it on do not see the movie"))),
+        WriteProblems,
+    )
+)]
+pub(crate) async fn delete(
+    State(app): State<App>,
+    target: MovieTarget,
+    conditions: WriteConditions,
+    key: IdempotencyKey,
+    request: Request,
+) -> Result<Response, Problem> {
+    let started = Instant::now();
+    access::check_write(&app, &conditions)?;
+    let (parts, body) = request.into_parts();
+    limits::check_no_body(&body)?;
+    let key = key.with_print(&parts.method, &parts.uri, &conditions, b"");
+    let collection = access::open(&app, &target.collection, Absent::Leave).await?;
+    let group = group(key, Action::Delete(target.key.clone()), &conditions);
+    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    if judged.outcome.code == Code::Missing {
+        return Err(access::mark(missing(&target, &judged.judgement.state), &judged.judgement));
+    }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = outcome_headers(&judged);
+    Ok(response)
+}
+
+fn group(
+    key: Option<(std::sync::Arc<str>, movies_store::key::Print)>,
+    action: Action,
+    conditions: &WriteConditions,
+) -> Group {
+    let WriteConditions { if_match, if_none_match } = conditions.clone();
+    Group { by: None, key, ops: vec![Op { if_match, if_none_match, ..Op::new(action) }] }
+}
+
+fn missing(target: &MovieTarget, state: &movies_store::State) -> Problem {
+    let MovieTarget { collection, key } = target;
+    Problem::new(&MOVIE_NOT_FOUND, format!("there is no movie {key} in {collection}"))
+        .with_suggestions(suggest(state, collection, key))
+        .with_header(MOVIES_VERSION, version_header(state))
+}
+
+/// The answer to a PUT that was not refused.
+fn stored(target: &MovieTarget, judged: &Judged, request: &HeaderMap) -> Response {
+    let is_created = judged.outcome.code == Code::Created;
+    let mut headers = outcome_headers(judged);
+    if is_created {
+        headers.insert(LOCATION, location(target));
+    }
+    let prefers_minimal = request.get_all(PREFER).iter().any(asks_for_minimal);
+    let movie = judged.judgement.results.first().and_then(|result| result.movie.as_ref());
+    let (status, body) = match movie {
+        Some(json) if !prefers_minimal => {
+            headers.insert(CONTENT_TYPE, JSON);
+            (StatusCode::OK, Body::from(encoding::line(json)))
+        }
+        _ => {
+            headers.insert(PREFERENCE_APPLIED, HeaderValue::from_static(RETURN_MINIMAL));
+            (StatusCode::NO_CONTENT, Body::empty())
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = if is_created { StatusCode::CREATED } else { status };
+    *response.headers_mut() = headers;
+    response
+}
+
+fn location(target: &MovieTarget) -> HeaderValue {
+    let MovieTarget { collection, key } = target;
+    let href = movie_href(collection, MovieKey::name(key), key.year().get());
+    HeaderValue::try_from(href).expect("percent-encoded text is ASCII")
+}
+
+/// What every answer to a write carries.
+fn outcome_headers(judged: &Judged) -> HeaderMap {
+    let Judged { judgement, outcome, commit_time } = judged;
+    let mut headers = HeaderMap::with_capacity(12);
+    if let Some(tag) = outcome.tag {
+        headers.insert(ETAG, quoted(&Tag::Movie(tag).to_string()));
+    }
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(MOVIES_OUTCOME, HeaderValue::from_static(outcome.code.as_str()));
+    headers.insert(MOVIES_VERSION, version_header(&judgement.state));
+    headers.insert(SERVER_TIMING, timing("commit", *commit_time));
+    if judgement.replayed {
+        headers.insert(REPLAYED, TRUE);
+    }
+    headers
+}
+
+/// Whether a line of `Prefer` (RFC 7240) has `return=minimal`.
+fn asks_for_minimal(line: &HeaderValue) -> bool {
+    line.to_str().is_ok_and(|line| {
+        line.split(',').any(|preference| {
+            let preference = preference.split(';').next().unwrap_or_default();
+            let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
+            name.trim().eq_ignore_ascii_case("return")
+                && value.trim().trim_matches('"').eq_ignore_ascii_case("minimal")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preference_is_found_among_others() {
+        for minimal in ["return=minimal", "wait=1, return=minimal; x=1", "Return = \"minimal\""] {
+            assert!(asks_for_minimal(&HeaderValue::from_static(minimal)), "{minimal}");
+        }
+        for other in ["", "return=representation", "minimal", "return"] {
+            assert!(!asks_for_minimal(&HeaderValue::from_static(other)), "{other}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the client accepts: JSON or a page for people. Never refuses what it cannot read.
+
+use http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderName, HeaderValue};
+
+/// How to answer where both forms exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// JSON: for programs, and whenever nothing says otherwise.
+    Json,
+    /// A page: only where `text/html` is named and not liked less than JSON.
+    Html,
+}
+
+/// What a page may load: its own inline style, nothing else.
+pub(crate) const HTML_POLICY: [(HeaderName, HeaderValue); 2] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+];
+
+impl Form {
+    pub(crate) fn preferred(accept: Option<&HeaderValue>) -> Self {
+        let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else {
+            return Self::Json;
+        };
+        let html = quality(accept, |range| range.eq_ignore_ascii_case("text/html"));
+        let json = quality(accept, is_json_range);
+        if html.is_some_and(|html| html > 0 && json.is_none_or(|json| html >= json)) {
+            Self::Html
+        } else {
+            Self::Json
+        }
+    }
+}
+
+/// Whether JSON may be sent. Only an `Accept` that names neither JSON nor everything, or names
+/// it with `q=0`, says no.
+pub(crate) fn takes_json(accept: Option<&HeaderValue>) -> bool {
+    let Some(accept) = accept.and_then(|accept| accept.to_str().ok()) else { return true };
+    if accept == "*/*" || accept.trim().is_empty() {
+        return true;
+    }
+    quality(accept, is_json_range)
+        .or_else(|| quality(accept, |range| range == "*/*" || range == "*"))
+        .is_some_and(|quality| quality > 0)
+}
+
+fn is_json_range(range: &str) -> bool {
+    ["application/json", "application/problem+json", "application/*"]
+        .iter()
+        .any(|json| range.eq_ignore_ascii_case(json))
+}
+
+/// The best quality, in thousandths, of the ranges that `is` takes; none where none is named.
+fn quality(accept: &str, is: impl Fn(&str) -> bool) -> Option<u16> {
+    accept
+        .split(',')
+        .filter_map(|entry| {
+            let mut parts = entry.split(';').map(str::trim);
+            is(parts.next()?).then(|| {
+                parts
+                    .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
+                    .map_or(1_000, thousandths)
+            })
+        })
+        .max()
+}
+
+/// `0.8` as 800; what is no number counts as 1.
+fn thousandths(text: &str) -> u16 {
+    let Some((whole, fraction)) = text.split_once('.') else {
+        return if text == "0" { 0 } else { 1_000 };
+    };
+    if whole != "0" {
+        return 1_000;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(3);
+    digits.fold(0, |sum, digit| sum * 10 + u16::from(digit.saturating_sub(b'0').min(9)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(accept: &'static str) -> Form {
+        Form::preferred(Some(&HeaderValue::from_static(accept)))
+    }
+
+    fn json(accept: &'static str) -> bool {
+        takes_json(Some(&HeaderValue::from_static(accept)))
+    }
+
+    #[test]
+    fn browsers_get_pages_and_programs_get_json() {
+        assert_eq!(form("text/html,application/xhtml+xml,*/*;q=0.8"), Form::Html);
+        assert_eq!(form("*/*"), Form::Json);
+        assert_eq!(form("application/json, text/html;q=0.9"), Form::Json);
+        assert_eq!(form("text/html;q=0"), Form::Json);
+        assert_eq!(Form::preferred(None), Form::Json);
+    }
+
+    #[test]
+    fn only_an_accept_that_rules_json_out_is_refused() {
+        for fine in ["*/*", "", "application/json", "text/html, */*;q=0.1", "application/*", "*"] {
+            assert!(json(fine), "{fine}");
+        }
+        for refused in ["application/xml", "text/html", "application/json;q=0", "*/*;q=0.0"] {
+            assert!(!json(refused), "{refused}");
+        }
+    }
+}
