@@ -42,8 +42,12 @@ pub(super) async fn accept(
     let listener = tokio::net::TcpListener::from_std(listener).expect("a listener of this thread");
     let connections = async {
         loop {
-            // An error belongs to the connection that failed, not to the listener.
-            let Ok((stream, _)) = listener.accept().await else { continue };
+            let Ok((stream, _)) = listener.accept().await else {
+                // The error is that one connection's, or of a process out of descriptors: those
+                // that are open go on, and some of them end.
+                tokio::task::yield_now().await;
+                continue;
+            };
             // Without it, Nagle against delayed ACK makes every answer 40 ms late.
             stream.set_nodelay(true).unwrap_or(());
             let serving = serving.clone();
