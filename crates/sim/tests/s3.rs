@@ -6,6 +6,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use futures_util::future::join_all;
 use movies_sim::s3::{
     Action, Answer, Effect, Fault, Operation, Outcome, Rule, S3Options, S3Server,
@@ -248,6 +249,26 @@ async fn buckets_are_apart_and_a_missing_one_is_404() {
     ] {
         assert!(refused.contains("NoSuchBucket"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_long_listing_comes_in_pages_without_a_gap() {
+    let server = S3Server::start(S3Options::default());
+    let keys: Vec<_> = (0..2_500).map(|number| format!("log/commit/{number:020}.json")).collect();
+    for key in &keys {
+        server.put_raw(key, "{}");
+    }
+    server.put_raw("movies.json", "[]");
+    let store = client(&server);
+    let listed: Vec<_> = store.list(Some(&Path::from("log"))).try_collect().await.unwrap();
+    assert!(listed.iter().map(|object| object.location.as_ref()).eq(&keys));
+    assert_eq!(server.count(Operation::ListObjectsV2), 3);
+
+    let after = Path::from(keys[2_000].as_str());
+    let prefix = Path::from("log/commit");
+    let later: Vec<_> = store.list_with_offset(Some(&prefix), &after).try_collect().await.unwrap();
+    assert_eq!(later.len(), 499);
+    assert_eq!(later[0].location.as_ref(), keys[2_001]);
 }
 
 #[tokio::test]

@@ -24,8 +24,8 @@
 //! assert_eq!(server.count(Operation::PutObject), 0);
 //! ```
 //!
-//! The server has a thread and a runtime of its own: it answers whatever the test's runtime
-//! does, paused or blocked. It stops when it is dropped.
+//! The server has a thread and a runtime of its own: it answers also while the test's thread is
+//! blocked, and its delays are in true time. It stops when it is dropped.
 
 mod access;
 mod actions;
