@@ -1,3 +1,13 @@
-//! skeleton
+//! The proof: the real store under faults, from one seed.
+//!
+//! Several replicas of the real [`movies_store::Store`] share one [`bucket::SimBucket`] in virtual
+//! time on one thread. A chaos actor cuts, stalls and kills them, a peer offers copies of their
+//! batches, and clients write and read a few movies at once. Afterwards [`checker`] decides
+//! whether every answer fits one order of events. The same seed gives the same events.
+//!
+//! Nothing here is part of the service.
 
+pub mod bucket;
+pub mod faults;
+pub mod trace;
 pub mod s3;
