@@ -243,7 +243,7 @@ impl Client {
                 let result = effect(&client.bucket);
                 client.tell(format_args!("{kind:?} {path} = {}", in_a_word(&result)));
                 // Whoever sent it may be gone.
-                let _ = answered.send(result);
+                drop(answered.send(result));
             });
         }
         let result = match trip.trouble {
@@ -335,10 +335,15 @@ impl ObjectStore for Client {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let path = location.clone();
         self.send(Kind::Get, location, move |bucket| {
-            let get = bucket.shared.objects.get_opts(&path, options);
-            let mut got = get.now_or_never().expect("memory answers at once")?;
-            got.meta = bucket.dated(got.meta);
-            Ok(got)
+            // Its own dates are the real clock's, so conditions are judged here.
+            let head = bucket.shared.objects.head(&path);
+            let meta = bucket.dated(head.now_or_never().expect("memory answers at once")?);
+            options.check_preconditions(&meta)?;
+            let plain =
+                GetOptions { range: options.range, head: options.head, ..Default::default() };
+            let get = bucket.shared.objects.get_opts(&path, plain);
+            let got = get.now_or_never().expect("memory answers at once")?;
+            Ok(GetResult { meta, ..got })
         })
         .await
     }

@@ -8,6 +8,9 @@
 //! Nothing here is part of the service.
 
 pub mod bucket;
+pub mod checker;
 pub mod faults;
+pub mod history;
+pub mod model;
 pub mod trace;
 pub mod s3;
