@@ -66,7 +66,7 @@ struct Inner {
     modified: BTreeMap<Path, DateTime<Utc>>,
     commits: Vec<Bytes>,
     attempts: VecDeque<Bytes>,
-    in_flight: usize,
+    writes_in_flight: usize,
     broken_promises: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ impl SimBucket {
             modified: BTreeMap::new(),
             commits: Vec::new(),
             attempts: VecDeque::new(),
-            in_flight: 0,
+            writes_in_flight: 0,
             broken_promises: Vec::new(),
         };
         let shared = Shared { objects: InMemory::new(), trace, inner: Mutex::new(inner) };
@@ -135,10 +135,10 @@ impl SimBucket {
         self.lock().attempts.iter().cloned().collect()
     }
 
-    /// Requests that have yet to take effect, those given up by their senders included.
+    /// Writes that have yet to take effect, those given up by their senders included.
     #[must_use]
-    pub fn in_flight(&self) -> usize {
-        self.lock().in_flight
+    pub fn writes_in_flight(&self) -> usize {
+        self.lock().writes_in_flight
     }
 
     /// What was done to the log that nothing may ever do.
@@ -236,10 +236,10 @@ impl Client {
         let (answered, answer) = oneshot::channel();
         if let Some(arrives) = trip.arrives {
             let (client, path) = (self.clone(), path.clone());
-            self.bucket.lock().in_flight += 1;
+            self.bucket.lock().writes_in_flight += usize::from(kind.is_write());
             tokio::spawn(async move {
                 sleep(arrives).await;
-                client.bucket.lock().in_flight -= 1;
+                client.bucket.lock().writes_in_flight -= usize::from(kind.is_write());
                 let result = effect(&client.bucket);
                 client.tell(format_args!("{kind:?} {path} = {}", in_a_word(&result)));
                 // Whoever sent it may be gone.

@@ -90,6 +90,12 @@ pub(crate) enum Kind {
     Copy,
 }
 
+impl Kind {
+    pub(crate) fn is_write(self) -> bool {
+        !matches!(self, Self::Get | Self::List)
+    }
+}
+
 /// What the client sees instead of the bucket's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Trouble {
@@ -109,17 +115,15 @@ impl Trouble {
             Self::Broken => generic("the connection was reset".into()),
             Self::SlowDown => generic("503 SlowDown".into()),
             Self::Unreachable => generic("the bucket cannot be reached".into()),
-            Self::UnprovenAbsence => generic(unproven_absence()),
+            Self::UnprovenAbsence => generic(Box::new(movies_store::UnprovenAbsence {
+                said: "404 page not found".to_owned(),
+            })),
             Self::Exists => object_store::Error::AlreadyExists {
                 path: location.to_string(),
                 source: "the object exists".into(),
             },
         }
     }
-}
-
-fn unproven_absence() -> Box<dyn std::error::Error + Send + Sync> {
-    "404 page not found".into()
 }
 
 /// How one request fares.
@@ -138,7 +142,7 @@ impl Trip {
     pub(crate) fn draw(rng: &mut impl Rng, kind: Kind, faults: Faults, distance: Distance) -> Self {
         let (mut out, mut back) = (distance.way(rng), distance.way(rng));
         let mut happens = |chance: u32| chance > 0 && rng.random_ratio(chance, 1_000);
-        let writes = !matches!(kind, Kind::Get | Kind::List);
+        let writes = kind.is_write();
         let create = kind == Kind::Create;
         let fault = [
             (true, faults.broken, Fault::Broken),

@@ -1,7 +1,7 @@
 //! The proof: the real store under faults, from one seed.
 //!
 //! Several replicas of the real [`movies_store::Store`] share one [`bucket::SimBucket`] in virtual
-//! time on one thread. A chaos actor cuts, stalls and kills them, a peer offers copies of their
+//! time on one thread. One actor cuts, stalls and kills them, a peer commits copies of their
 //! batches, and clients write and read a few movies at once. Afterwards [`checker`] decides
 //! whether every answer fits one order of events. The same seed gives the same events.
 //!
@@ -12,5 +12,12 @@ pub mod checker;
 pub mod faults;
 pub mod history;
 pub mod model;
+pub mod run;
+pub mod seeds;
+pub mod settings;
 pub mod trace;
+
+mod chaos;
+mod client;
+mod world;
 pub mod s3;

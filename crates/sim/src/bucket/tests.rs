@@ -78,7 +78,7 @@ fn a_broken_connection_has_no_effect() {
         bucket.set_faults(always(|faults| faults.broken = 1_000));
         client.put_opts(&PATH.into(), "a".into(), create()).await.unwrap_err();
         assert_eq!(stored(&bucket).await, None);
-        assert_eq!(bucket.in_flight(), 0);
+        assert_eq!(bucket.writes_in_flight(), 0);
     });
 }
 
@@ -90,7 +90,7 @@ fn a_late_effect_comes_after_the_error_and_is_judged_then() {
         assert_eq!(stored(&bucket).await, None);
         bucket.set_faults(Faults::NONE);
         let early = client.put_opts(&PATH.into(), "early".into(), create()).await;
-        while bucket.in_flight() > 0 {
+        while bucket.writes_in_flight() > 0 {
             sleep(Duration::from_millis(10)).await;
         }
         let expected = if early.is_ok() { "early" } else { "late" };

@@ -1,0 +1,95 @@
+//! Two actors that mean no good: one hits replicas, one offers copies of their batches.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use movies_store::commit::{Batch, Commit};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha12Rng;
+use tokio::time::sleep;
+
+use crate::model::Model;
+use crate::world::World;
+
+/// How far a clock may jump: the store's own limit is 60 s.
+const CLOCK_OFF_MS_MAX: i64 = 25_000;
+
+/// Cuts, stalls and kills replicas and sets their clocks, until the task is aborted.
+pub(crate) async fn blows(world: Arc<World>, mut rng: ChaCha12Rng) {
+    let Some(quiet) = world.settings.blows else { return };
+    let replicas: Vec<_> = world.replicas().collect();
+    loop {
+        sleep(quiet.mul_f64(rng.random_range(0.1..1.0))).await;
+        let replica = *replicas.choose(&mut rng).expect("there is a replica");
+        let long = Duration::from_millis(rng.random_range(100..15_000));
+        match rng.random_range(0..5) {
+            0 => {
+                world.trace.event(format_args!("{replica} is cut off for {long:?}"));
+                world.bucket.cut(replica);
+                let world = Arc::clone(&world);
+                tokio::spawn(async move {
+                    sleep(long).await;
+                    world.bucket.join(replica);
+                });
+            }
+            1 => {
+                world.trace.event(format_args!("{replica} is stalled for {long:?}"));
+                world.bucket.stall(replica, long);
+            }
+            2 | 3 => world.kill(replica, long / 3),
+            _ => world.set_clock(replica, rng.random_range(-CLOCK_OFF_MS_MAX..CLOCK_OFF_MS_MAX)),
+        }
+    }
+}
+
+/// A peer that has copies of others' batches (forwarded ones, say) and commits some, with the
+/// same ids and the same `until`: whether their owners have sent them already or not, and whether
+/// they live or not. Its commits are valid: they are judged by the model.
+pub(crate) async fn peer(world: Arc<World>, mut rng: ChaCha12Rng) {
+    let Some(pause) = world.settings.peer else { return };
+    let mut model = Model::default();
+    loop {
+        sleep(pause.mul_f64(rng.random_range(0.1..1.0))).await;
+        let commits = world.bucket.commits();
+        let taken = usize::try_from(model.seq().0).unwrap_or(usize::MAX);
+        for commit in commits.iter().skip(taken) {
+            if let Err(violation) = model.take(commit) {
+                return world.found(violation);
+            }
+        }
+        if commits.is_empty() {
+            continue;
+        }
+        let batches = copies(&world, &model, &mut rng);
+        if batches.is_empty() {
+            continue;
+        }
+        let ids: Vec<_> = batches.iter().map(|batch| batch.id.to_string()).collect();
+        match model.write("peer", world.trace.wall(), batches) {
+            Ok(bytes) => {
+                world.trace.event(format_args!("the peer commits {} with {ids:?}", model.seq()));
+                world.bucket.append(bytes);
+            }
+            Err(violation) => return world.found(violation),
+        }
+    }
+}
+
+/// Some of the batches that were tried last and may still count.
+fn copies(world: &World, model: &Model, rng: &mut ChaCha12Rng) -> Vec<Batch> {
+    let mut seen = BTreeSet::new();
+    let mut batches: Vec<Batch> = world
+        .bucket
+        .attempts()
+        .iter()
+        .filter_map(|body| Commit::decode("an attempt", body).ok())
+        .flat_map(|commit| commit.batches)
+        .filter(|batch| model.may_count(batch) && seen.insert(batch.id))
+        // The file that a log is born from is nobody's request.
+        .filter(|batch| batch.groups.iter().all(|group| group.by.is_some()))
+        .collect();
+    batches.retain(|_| rng.random_bool(0.6));
+    batches
+}

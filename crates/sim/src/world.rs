@@ -1,0 +1,178 @@
+//! What the actors of one run share: the bucket, the replicas' lives, the history, the findings.
+//!
+//! Owns a replica's life (start, crash, start again). Makes no requests of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use movies_store::key::{CollectionName, Timestamp};
+use movies_store::{Absent, Bucket, Collection, Env, Mutant, Store};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha12Rng;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use crate::bucket::{Replica, SimBucket};
+use crate::faults::Distance;
+use crate::history::History;
+use crate::model::Violation;
+use crate::settings::Settings;
+use crate::trace::Trace;
+
+/// How long a replica waits before it tries to start again.
+const START_PAUSE: Duration = Duration::from_millis(700);
+
+/// One run's world.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) settings: Settings,
+    pub(crate) trace: Trace,
+    pub(crate) bucket: SimBucket,
+    mutant: Option<Mutant>,
+    lives: BTreeMap<Replica, Life>,
+    history: Mutex<History>,
+    findings: Mutex<Vec<Violation>>,
+}
+
+/// A replica as others see it.
+#[derive(Debug)]
+struct Life {
+    distance: Distance,
+    seed: u64,
+    /// How far its clock is off, in milliseconds.
+    clock_off: Arc<AtomicI64>,
+    /// Its collection; none while it is down.
+    serving: watch::Sender<Option<Collection>>,
+    /// Each message kills it; how long it then stays down.
+    kill: mpsc::Sender<Duration>,
+    killed: Mutex<Option<mpsc::Receiver<Duration>>>,
+}
+
+impl World {
+    pub(crate) fn new(
+        settings: Settings,
+        trace: Trace,
+        mutant: Option<Mutant>,
+        rng: &mut ChaCha12Rng,
+    ) -> Arc<Self> {
+        let bucket = SimBucket::new(rng.random(), trace.clone());
+        let lives = settings.replicas().map(|(replica, distance)| {
+            let (kill, killed) = mpsc::channel(1);
+            let life = Life {
+                distance,
+                seed: rng.random(),
+                clock_off: Arc::new(AtomicI64::new(rng.random_range(-5_000..5_000))),
+                serving: watch::Sender::new(None),
+                kill,
+                killed: Mutex::new(Some(killed)),
+            };
+            (replica, life)
+        });
+        Arc::new(Self {
+            lives: lives.collect(),
+            settings,
+            trace,
+            bucket,
+            mutant,
+            history: Mutex::default(),
+            findings: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = Replica> + '_ {
+        self.lives.keys().copied()
+    }
+
+    /// What a replica serves now and from now on.
+    pub(crate) fn serving(&self, replica: Replica) -> watch::Receiver<Option<Collection>> {
+        self.life(replica).serving.subscribe()
+    }
+
+    /// Kills a replica at whatever point it is; it starts again after `down`.
+    pub(crate) fn kill(&self, replica: Replica, down: Duration) {
+        self.trace.event(format_args!("{replica} is killed for {down:?}"));
+        // One that is down already stays so.
+        drop(self.life(replica).kill.try_send(down));
+    }
+
+    pub(crate) fn set_clock(&self, replica: Replica, off_ms: i64) {
+        self.trace.event(format_args!("{replica} has its clock {off_ms} ms off"));
+        self.life(replica).clock_off.store(off_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that a rule was broken; the run ends soon.
+    pub(crate) fn found(&self, violation: Violation) {
+        self.trace.event(format_args!("FOUND {violation}"));
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).push(violation);
+    }
+
+    /// The first rule that was broken.
+    pub(crate) fn finding(&self) -> Option<Violation> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    fn life(&self, replica: Replica) -> &Life {
+        self.lives.get(&replica).expect("replicas are named by the world")
+    }
+
+    /// Lives, is killed, and lives again, until the task is aborted.
+    pub(crate) async fn live(self: Arc<Self>, replica: Replica) {
+        let life = self.life(replica);
+        let killed = life.killed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut killed = killed.expect("a replica lives once at a time");
+        let mut seeds = ChaCha12Rng::seed_from_u64(life.seed);
+        loop {
+            let (trace, off) = (self.trace.clone(), Arc::clone(&life.clock_off));
+            let wall = move || -> Timestamp { trace.wall().plus_ms(off.load(Ordering::Relaxed)) };
+            let env = Env::simulated(seeds.random(), wall, self.mutant);
+            let serve = async {
+                let collection = self.start(replica, &env).await;
+                self.trace.event(format_args!("{replica} serves"));
+                life.serving.send_replace(collection);
+                std::future::pending::<()>().await;
+            };
+            let down = tokio::select! {
+                biased;
+                down = killed.recv() => down.unwrap_or_default(),
+                () = serve => Duration::ZERO,
+            };
+            env.crash();
+            life.serving.send_replace(None);
+            sleep(down).await;
+        }
+    }
+
+    /// Starts until it succeeds, as an orchestrator would; `None` where it never can.
+    async fn start(&self, replica: Replica, env: &Env) -> Option<Collection> {
+        let life = self.life(replica);
+        loop {
+            let bucket = Bucket::simulated(self.bucket.client(replica, life.distance));
+            let options = movies_store::Options {
+                replica: replica.to_string(),
+                ..self.settings.options.clone()
+            };
+            let opened = async {
+                let store = Store::start(bucket, env.clone(), options).await?;
+                store.open(&CollectionName::default(), Absent::Create).await
+            };
+            match opened.await {
+                Ok(collection) => return collection,
+                Err(error) if error.is_final() => {
+                    self.found(Violation(format!("{replica} refuses to start: {error}")));
+                    return None;
+                }
+                Err(error) => {
+                    self.trace.event(format_args!("{replica} cannot start: {error}"));
+                    env.crash();
+                    sleep(START_PAUSE).await;
+                }
+            }
+        }
+    }
+}
