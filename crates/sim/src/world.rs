@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use movies_store::key::{CollectionName, Timestamp};
-use movies_store::{Absent, Bucket, Collection, Env, Mutant, Store};
+use movies_store::{Absent, Bucket, Collection, Env, Error, Mutant, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::{mpsc, watch};
@@ -157,14 +157,20 @@ impl World {
                 replica: replica.to_string(),
                 ..self.settings.options.clone()
             };
-            let opened = async {
-                let store = Store::start(bucket, env.clone(), options).await?;
-                store.open(&CollectionName::default(), Absent::Create).await
+            // The self-test may misjudge a bucket that misbehaves; it must not for ever.
+            let opened = match Store::start(bucket, env.clone(), options).await {
+                Ok(store) => store.open(&CollectionName::default(), Absent::Create).await,
+                Err(Error::Unsupported { found, .. }) => Err(Error::Unavailable {
+                    operation: "test",
+                    object: "the bucket".to_owned(),
+                    reason: found,
+                }),
+                Err(error) => Err(error),
             };
-            match opened.await {
+            match opened {
                 Ok(collection) => return collection,
                 Err(error) if error.is_final() => {
-                    self.found(Violation(format!("{replica} refuses to start: {error}")));
+                    self.found(Violation(format!("{replica} refuses to serve: {error}")));
                     return None;
                 }
                 Err(error) => {
