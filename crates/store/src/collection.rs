@@ -85,14 +85,16 @@ struct Inner {
 }
 
 impl Collection {
-    /// Starts the owner of the tail on a state that was caught up with the log.
+    /// Starts the owner of the tail on a state that was caught up with the log, and surely current
+    /// at `current_at`.
     pub(crate) fn start(
         log: Log,
         state: Arc<State>,
+        current_at: Instant,
         notes: Vec<String>,
         options: &Options,
     ) -> Self {
-        let shared = Arc::new(Shared::new(Arc::clone(&state), &log, options));
+        let shared = Arc::new(Shared::new(Arc::clone(&state), current_at, options));
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
         let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
         let max_staleness = options.max_staleness.unwrap_or_default();
@@ -233,27 +235,34 @@ impl Collection {
         shared.check()?;
         let began = log.env().instant();
         shared.used(began);
-        if group.key.is_none()
-            && let Some(judgement) = self.judge_without_commit(&group).await?
-        {
-            return Ok(judgement);
+        let left = || deadline.saturating_sub(log.env().instant() - began);
+        if group.key.is_none() {
+            let judged = log.env().timeout(deadline, self.judge_without_commit(&group)).await;
+            if let Some(judgement) = judged.unwrap_or_else(|| Err(self.too_slow()))? {
+                return Ok(judgement);
+            }
         }
         let movies = stored_movies(&group);
         let (claim, answer) = self.enqueue(group)?;
-        let left = deadline.saturating_sub(log.env().instant() - began);
-        match log.env().timeout(left, answer).await {
-            Some(Ok(verdict)) => self.judgement(verdict?, movies).await,
+        match log.env().timeout(left(), answer).await {
+            Some(Ok(verdict)) => {
+                let judged = log.env().timeout(left(), self.judgement(verdict?, movies)).await;
+                judged.unwrap_or_else(|| Err(self.too_slow()))
+            }
             Some(Err(_)) => Err(claim
                 .withdraw()
                 .map_or_else(|| shared.why_stopped(), |batch| Error::OutcomeUnknown { batch })),
             None => Err(match claim.withdraw() {
                 Some(batch) => Error::OutcomeUnknown { batch },
-                None => {
-                    let reason = self.trouble().unwrap_or_else(|| "its queue is long".into());
-                    Error::unavailable("write to", self.name().as_str(), reason)
-                }
+                None => self.too_slow(),
             }),
         }
+    }
+
+    /// The time is up and nothing happened, or what happened cannot be read again now.
+    fn too_slow(&self) -> Error {
+        let reason = self.trouble().unwrap_or_else(|| "it did not answer in time".into());
+        Error::unavailable("write to", self.name().as_str(), reason)
     }
 
     /// A request that changes nothing on a state that is proved current needs no commit.
@@ -396,10 +405,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    fn new(state: Arc<State>, log: &Log, options: &Options) -> Self {
+    fn new(state: Arc<State>, current_at: Instant, options: &Options) -> Self {
         Self {
             state: ArcSwap::new(state),
-            origin: log.env().instant(),
+            origin: current_at,
             checked_ms: AtomicU64::new(0),
             used_ms: AtomicU64::new(0),
             stopped_by: OnceLock::new(),

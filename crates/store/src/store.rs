@@ -287,9 +287,12 @@ impl Store {
                 None => return Ok(None),
             },
         };
-        let state = if state.seq() == Seq::ZERO { state } else { catch_up(&log, state).await? };
+        let (state, current_at) = match state.seq() {
+            Seq::ZERO => (state, env.instant()),
+            _ => catch_up(&log, state).await?,
+        };
         tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
-        Ok(Some(Collection::start(log, Arc::new(state), notes, options)))
+        Ok(Some(Collection::start(log, Arc::new(state), current_at, notes, options)))
     }
 
     /// A log is born, unless there is nothing to be born from.
@@ -486,13 +489,15 @@ async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<S
     Err(Error::unavailable("create", object, "the bucket does not confirm it"))
 }
 
-/// Applies every commit behind `state`, until the next one is proved absent.
-async fn catch_up(log: &Log, mut state: State) -> Result<State> {
+/// Applies every commit behind `state`, until the next one is proved absent; with the moment at
+/// which the result was surely current.
+async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
     let mut count = 1;
     let mut attempt = 1;
     loop {
         let mut bytes_read = 0;
         let mut absent = false;
+        let began = log.env().instant();
         for read in log.read_window(state.seq().next(), count).await {
             match read {
                 Ok(Some(_)) if absent => absent = false,
@@ -514,7 +519,7 @@ async fn catch_up(log: &Log, mut state: State) -> Result<State> {
             }
         }
         if absent {
-            return Ok(state);
+            return Ok((state, began));
         }
         let commit_bytes = (bytes_read / count).max(1);
         count =
