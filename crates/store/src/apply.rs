@@ -431,4 +431,4 @@ fn aborted_changes(ops: &[Op]) -> Vec<Outcome> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

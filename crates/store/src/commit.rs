@@ -308,4 +308,4 @@ impl Group {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -597,3 +597,6 @@ impl<'a> Scanner<'a> {
 fn decode(raw: &[u8]) -> String {
     serde_json::from_slice(raw).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

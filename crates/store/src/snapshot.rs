@@ -185,4 +185,4 @@ impl Snapshot {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
