@@ -73,7 +73,13 @@ pub enum Command {
 pub struct StoreArgs {
     /// Where the data is: s3://bucket/prefix, gs://…, az://…, memory://, file:///path or a path
     /// [default: s3://$S3_BUCKET_NAME where that is set, else the folder ./movies-data]
-    #[arg(long, value_name = "URL", env = "MOVIES_STORE", help_heading = "Data", display_order = 1)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MOVIES_STORE",
+        help_heading = "Data",
+        display_order = 1
+    )]
     store: Option<String>,
 }
 
@@ -336,7 +342,8 @@ impl LimitArgs {
 /// or one that was restarted are told apart in the log.
 fn default_replica() -> String {
     let host = rustix::system::uname();
-    let host: String = host.nodename().to_string_lossy().chars().filter(is_plain).take(48).collect();
+    let host: String =
+        host.nodename().to_string_lossy().chars().filter(is_plain).take(48).collect();
     let id = Env::real().uuid().simple().to_string();
     let suffix = id.get(..6).unwrap_or_default();
     if host.is_empty() { suffix.to_owned() } else { format!("{host}-{suffix}") }
@@ -445,7 +452,9 @@ mod tests {
         assert_eq!(bare.serve.listen.listen, "127.0.0.1:0");
         assert!(bare.serve.catalogue.read_only);
         let named = parse("movies-api serve --listen 127.0.0.1:1").unwrap();
-        assert!(matches!(named.command, Some(Command::Serve(args)) if args.listen.listen == "127.0.0.1:1"));
+        assert!(
+            matches!(named.command, Some(Command::Serve(args)) if args.listen.listen == "127.0.0.1:1")
+        );
     }
 
     #[test]
@@ -453,7 +462,8 @@ mod tests {
         for (text, ms) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000)] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
-        for text in ["", "5", "s", "-1s", "1.5s", "1d", "25h", "99999999999999999999h", "1 s", "5é"] {
+        for text in ["", "5", "s", "-1s", "1.5s", "1d", "25h", "99999999999999999999h", "1 s", "5é"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(some_time("0s").is_err());

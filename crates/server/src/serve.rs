@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::app::{self, App};
-use crate::config::{BUILD, LimitArgs, ListenArgs, ServeArgs};
+use crate::config::{BUILD, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
 
 /// File descriptors beside those of connections: the bucket's, listeners, standard streams.
