@@ -1,5 +1,10 @@
-//! The service: the seed's HTTP API over a [`movies_store::Store`].
+//! The service: the seed's HTTP API over a [`movies_store::Store`], and the commands around it.
 
 pub mod app;
+pub mod cli;
+pub mod config;
 mod http;
+pub mod listener;
 pub mod openapi;
+pub mod serve;
+pub mod telemetry;

@@ -1,0 +1,491 @@
+//! The command line and its variables, parsed once into types.
+//!
+//! One struct a topic; every flag has a variable of the same name (`--max-staleness` and
+//! `MOVIES_MAX_STALENESS`). Never opens a bucket or a socket.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::builder::BoolishValueParser;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use movies_store::movie::MovieLimits;
+use movies_store::{Env, Options};
+
+use crate::app::{Collections, PreconditionStatus, Settings};
+use crate::telemetry::{LogFormat, parse_filter};
+
+/// Version and commit of this build.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MOVIES_COMMIT"), ")");
+
+/// The folder that holds the data where nobody names a store.
+const DEFAULT_FOLDER: &str = "./movies-data";
+
+const EXAMPLES: &str = "\
+Examples:
+  movies-api                                        serve the folder ./movies-data on port 5000
+  movies-api --store s3://films --listen 0.0.0.0:80 serve a bucket to everyone
+  S3_BUCKET_NAME=films movies-api                   the same bucket, named as the seed names it
+  MOVIES_STORE=s3://films/eu movies-api             every option is also a variable
+  movies-api log --store s3://films -n 5            the last five commits
+  movies-api check --store s3://films --all         verify every collection
+
+Buckets take the providers' usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL; role credentials need none.
+
+Durations: 500ms, 10s, 2m, 1h. Sizes: 4096, 64KiB, 1MiB. Globs: * does not cross a slash.";
+
+/// A movie catalogue on a bucket, or on a folder.
+///
+/// Any number of replicas may serve one bucket; no acknowledged write is ever lost.
+/// Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "movies-api", version = BUILD, args_conflicts_with_subcommands = true)]
+#[command(after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve, where no command stands.
+    #[command(flatten)]
+    pub serve: ServeArgs,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the API (what happens without a command, too)
+    #[command(after_help = EXAMPLES)]
+    Serve(Box<ServeArgs>),
+    /// Show the last commits, newest first
+    Log(LogArgs),
+    /// Verify the chain, the outcomes and the format of a log; changes nothing
+    ///
+    /// Exit status: 0 sound, 1 damaged, 2 could not look.
+    Check(CheckArgs),
+    /// Print the OpenAPI document
+    #[command(hide = true)]
+    Openapi,
+}
+
+/// Which bucket.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// Where the data is: s3://bucket/prefix, gs://…, az://…, memory://, file:///path or a path
+    /// [default: s3://$S3_BUCKET_NAME where that is set, else the folder ./movies-data]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MOVIES_STORE",
+        help_heading = "Data",
+        display_order = 1
+    )]
+    store: Option<String>,
+}
+
+/// How to serve.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// What is served from it.
+    #[command(flatten)]
+    pub catalogue: CatalogueArgs,
+    /// Where requests come in.
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// How conditional writes are answered.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// What a client may take.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+    /// What the process tells of itself.
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// What is served from the bucket, and how fresh.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub struct CatalogueArgs {
+    /// Which objects are collections; may be repeated. movies.json always is one
+    #[arg(long, value_name = "GLOB", env = "MOVIES_COLLECTIONS", value_delimiter = ',')]
+    #[arg(default_value = "*.json")]
+    collections: Vec<String>,
+    /// Write nothing to the bucket; writes are answered 403
+    #[arg(long, env = "MOVIES_READ_ONLY", value_parser = BoolishValueParser::new())]
+    read_only: bool,
+    /// Reads may be this old [default: none: every read sees every write acknowledged before it]
+    #[arg(long, value_name = "DURATION", env = "MOVIES_MAX_STALENESS", value_parser = duration)]
+    max_staleness: Option<Duration>,
+    /// How often an idle replica looks for commits of others; each look is one bucket request
+    #[arg(long, value_name = "DURATION", env = "MOVIES_POLL", value_parser = some_time)]
+    #[arg(default_value = "5s")]
+    poll: Duration,
+    /// The name of this replica in the log [default: the host's name and a random suffix]
+    #[arg(long, value_name = "NAME", env = "MOVIES_REPLICA", value_parser = replica)]
+    replica: Option<String>,
+}
+
+/// Where requests come in.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Listening")]
+pub struct ListenArgs {
+    /// Address of the API, HTTP/1.1 and h2c; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", env = "MOVIES_LISTEN", default_value = "127.0.0.1:5000")]
+    pub listen: String,
+    /// Address of a second listener for /livez and /readyz
+    #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
+    pub admin_listen: Option<String>,
+    /// Threads that serve [default: one a core]
+    #[arg(long, value_name = "N", env = "MOVIES_WORKERS")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// After a signal to stop, requests and writes in flight get this long; a second signal ends
+    /// at once
+    #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_TIMEOUT", value_parser = duration)]
+    #[arg(default_value = "25s")]
+    pub drain_timeout: Duration,
+}
+
+/// How conditional writes are answered.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "API")]
+pub struct ApiArgs {
+    /// Status of a write whose If-Match does not hold: 409 as the seed's, or 412 as RFC 9110's
+    #[arg(long, value_name = "STATUS", env = "MOVIES_PRECONDITION_STATUS", default_value = "409")]
+    precondition_status: Precondition,
+    /// Refuse writes of movies without If-Match or If-None-Match (428)
+    #[arg(long, env = "MOVIES_REQUIRE_PRECONDITIONS", value_parser = BoolishValueParser::new())]
+    require_preconditions: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Precondition {
+    #[value(name = "409")]
+    Conflict,
+    #[value(name = "412")]
+    PreconditionFailed,
+}
+
+/// What a client may take. `GET /api` tells them.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct LimitArgs {
+    /// Largest movie, as sent (413)
+    #[arg(long, value_name = "SIZE", env = "MOVIES_MOVIE_BYTES_MAX", value_parser = movie_bytes)]
+    #[arg(default_value = "64KiB")]
+    movie_bytes_max: usize,
+    /// Deepest nesting of a movie, its own braces included (422)
+    #[arg(long, value_name = "N", env = "MOVIES_DEPTH_MAX", default_value = "64")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
+    depth_max: u16,
+    /// Longest path and query (414)
+    #[arg(long, value_name = "SIZE", env = "MOVIES_URL_BYTES_MAX", value_parser = head_bytes)]
+    #[arg(default_value = "16KiB")]
+    url_bytes_max: usize,
+    /// Most bytes of headers (431)
+    #[arg(long, value_name = "SIZE", env = "MOVIES_HEADERS_BYTES_MAX", value_parser = head_bytes)]
+    #[arg(default_value = "32KiB")]
+    headers_bytes_max: usize,
+    /// Most open connections; one more is told 503
+    #[arg(long, value_name = "N", env = "MOVIES_CONNECTIONS_MAX", default_value = "10000")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_max: u32,
+    /// Longest time to the first byte of an answer
+    #[arg(long, value_name = "DURATION", env = "MOVIES_REQUEST_TIMEOUT", value_parser = some_time)]
+    #[arg(default_value = "30s")]
+    request_timeout: Duration,
+    /// A client that sends or takes nothing for this long, in the middle of a request or between
+    /// two, is cut off
+    #[arg(long, value_name = "DURATION", env = "MOVIES_STALL_TIMEOUT", value_parser = some_time)]
+    #[arg(default_value = "30s")]
+    stall_timeout: Duration,
+}
+
+/// What the process tells of itself, on standard error.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Logging")]
+pub struct TelemetryArgs {
+    /// How log lines look
+    #[arg(long, value_name = "FORMAT", env = "MOVIES_LOG_FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+    /// Which lines: a level, or levels by target. Writes and refusals are told at info;
+    /// `info,movies_api::request=debug` tells every read too
+    #[arg(long, value_name = "FILTER", env = "MOVIES_LOG_LEVEL", default_value = "info")]
+    #[arg(value_parser = parse_filter)]
+    pub log_level: String,
+}
+
+/// Which commits to show.
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// How many commits
+    #[arg(short = 'n', long, value_name = "N", env = "MOVIES_NUMBER", default_value = "20")]
+    pub number: u64,
+    /// One JSON object a commit
+    #[arg(long, env = "MOVIES_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// Every collection of the bucket
+    #[arg(long, env = "MOVIES_ALL", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with = "filename")]
+    pub all: bool,
+}
+
+impl StoreArgs {
+    /// The store's URL. The default folder is created; a folder that was named is not, since a
+    /// mistyped path must not look like an empty catalogue.
+    ///
+    /// # Errors
+    /// Where the default folder cannot be created.
+    pub fn url(&self) -> anyhow::Result<String> {
+        // `MOVIES_STORE=` in a compose file means the same as no variable.
+        if let Some(url) = self.store.as_ref().filter(|url| !url.is_empty()) {
+            return Ok(url.clone());
+        }
+        if let Some(bucket) = std::env::var("S3_BUCKET_NAME").ok().filter(|name| !name.is_empty()) {
+            return Ok(format!("s3://{bucket}"));
+        }
+        std::fs::create_dir_all(DEFAULT_FOLDER)
+            .with_context(|| format!("cannot create the folder {DEFAULT_FOLDER}"))?;
+        Ok(DEFAULT_FOLDER.to_owned())
+    }
+}
+
+impl ServeArgs {
+    /// How the store behaves.
+    #[must_use]
+    pub fn store_options(&self) -> Options {
+        Options {
+            read_only: self.catalogue.read_only,
+            max_staleness: self.catalogue.max_staleness,
+            poll: self.catalogue.poll,
+            replica: self.catalogue.replica.clone().unwrap_or_else(default_replica),
+            movie: self.limits.movie(),
+            ..Options::default()
+        }
+    }
+
+    /// How the HTTP side behaves when it listens on `address`.
+    ///
+    /// # Errors
+    /// Where a glob is none.
+    pub fn settings(&self, address: IpAddr) -> anyhow::Result<Settings> {
+        let globs = self.catalogue.collections.iter().map(String::as_str);
+        Ok(Settings {
+            collections: Collections::parse(globs).context("--collections is no glob")?,
+            read_only: self.catalogue.read_only,
+            movie: self.limits.movie(),
+            url_bytes_max: self.limits.url_bytes_max,
+            headers_bytes_max: self.limits.headers_bytes_max,
+            connections_max: self.limits.connections_max(),
+            request_deadline: self.limits.request_timeout,
+            stall_timeout: self.limits.stall_timeout,
+            precondition_status: match self.api.precondition_status {
+                Precondition::Conflict => PreconditionStatus::Conflict,
+                Precondition::PreconditionFailed => PreconditionStatus::PreconditionFailed,
+            },
+            require_preconditions: self.api.require_preconditions,
+            loopback_hosts_only: address.is_loopback(),
+            max_staleness: self.catalogue.max_staleness,
+            build: BUILD,
+        })
+    }
+}
+
+impl LimitArgs {
+    /// What a movie may take.
+    #[must_use]
+    pub fn movie(&self) -> MovieLimits {
+        MovieLimits { bytes: self.movie_bytes_max, depth: self.depth_max.into() }
+    }
+
+    /// The most open connections.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        usize::try_from(self.connections_max).unwrap_or(usize::MAX)
+    }
+
+    /// How long a client may send or take nothing.
+    #[must_use]
+    pub fn stall_timeout(&self) -> Duration {
+        self.stall_timeout
+    }
+
+    /// The most bytes of a request's head: its line and its headers.
+    #[must_use]
+    pub fn head_bytes_max(&self) -> usize {
+        self.url_bytes_max + self.headers_bytes_max
+    }
+}
+
+/// The host's name, so that a person can find it, and a suffix, so that two processes on one host
+/// or one that was restarted are told apart in the log.
+fn default_replica() -> String {
+    let host = rustix::system::uname();
+    let host: String =
+        host.nodename().to_string_lossy().chars().filter(is_plain).take(48).collect();
+    let id = Env::real().uuid().simple().to_string();
+    let suffix = id.get(..6).unwrap_or_default();
+    if host.is_empty() { suffix.to_owned() } else { format!("{host}-{suffix}") }
+}
+
+fn is_plain(c: &char) -> bool {
+    c.is_ascii_alphanumeric() || "-._".contains(*c)
+}
+
+fn replica(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > 64 || !text.chars().all(|c| is_plain(&c)) {
+        return Err("use 1 to 64 letters, digits and -._".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `500ms`, `10s`, `2m`, `1h`; at most a day, so that sums never overflow.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a whole number and ms, s, m or h, such as 500ms or 10s".to_owned()),
+    };
+    let ms = number.parse().ok().and_then(|number: u64| number.checked_mul(unit_ms));
+    match ms {
+        Some(ms) if ms <= 24 * 3_600_000 => Ok(Duration::from_millis(ms)),
+        _ => Err("at most 24h".to_owned()),
+    }
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("more than 0".to_owned()),
+        time => Ok(time),
+    }
+}
+
+/// `4096`, `64KiB`, `1MiB`.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        _ => return Err("write a whole number of bytes, KiB or MiB, such as 64KiB".to_owned()),
+    };
+    number
+        .parse()
+        .ok()
+        .and_then(|number: usize| number.checked_mul(factor))
+        .ok_or_else(|| "write a whole number of bytes, KiB or MiB, such as 64KiB".to_owned())
+}
+
+/// A commit takes 64 MiB; a movie must never fill one alone.
+fn movie_bytes(text: &str) -> Result<usize, String> {
+    within(bytes(text)?, 2, 16 << 20)
+}
+
+/// hyper reads a head into one buffer, which starts at 8 KiB; a URI has at most 64 KiB.
+fn head_bytes(text: &str) -> Result<usize, String> {
+    within(bytes(text)?, 1 << 10, 1 << 20)
+}
+
+fn within(size: usize, min: usize, max: usize) -> Result<usize, String> {
+    if (min..=max).contains(&size) {
+        return Ok(size);
+    }
+    Err(format!("between {min} and {max} bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_of_serve_has_the_variable_of_its_name() {
+        let command = Cli::command();
+        let options = command.get_arguments().filter_map(|arg| Some((arg.get_long()?, arg)));
+        for (flag, arg) in options.filter(|(flag, _)| !["help", "version"].contains(flag)) {
+            let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+            let expected = format!("MOVIES_{}", flag.replace('-', "_").to_uppercase());
+            assert_eq!(variable, Some(expected), "--{flag}");
+            assert!(arg.get_help().is_some(), "--{flag} says nothing");
+        }
+    }
+
+    #[test]
+    fn serving_needs_no_command() {
+        let bare = parse("movies-api --listen 127.0.0.1:0 --read-only").unwrap();
+        assert!(bare.command.is_none());
+        assert_eq!(bare.serve.listen.listen, "127.0.0.1:0");
+        assert!(bare.serve.catalogue.read_only);
+        let named = parse("movies-api serve --listen 127.0.0.1:1").unwrap();
+        assert!(
+            matches!(named.command, Some(Command::Serve(args)) if args.listen.listen == "127.0.0.1:1")
+        );
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        for (text, ms) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for text in ["", "5", "s", "-1s", "1.5s", "1d", "25h", "99999999999999999999h", "1 s", "5é"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert!(some_time("0s").is_err());
+    }
+
+    #[test]
+    fn sizes_are_binary() {
+        for (text, size) in [("4096", 4096), ("64KiB", 65_536), ("1MiB", 1 << 20), ("7B", 7)] {
+            assert_eq!(bytes(text), Ok(size), "{text}");
+        }
+        for text in ["", "KiB", "-1", "64kb", "1.5MiB", "99999999999999999999"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+        assert!(movie_bytes("17MiB").is_err());
+        assert!(head_bytes("0").is_err());
+    }
+
+    #[test]
+    fn a_replica_that_nobody_named_is_unlike_every_other() {
+        let (one, other) = (default_replica(), default_replica());
+        assert_ne!(one, other);
+        assert_eq!(replica(&one), Ok(one.clone()));
+        assert!(replica("two words").is_err());
+    }
+}

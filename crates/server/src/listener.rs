@@ -1,0 +1,344 @@
+//! One listening socket and its connections: how many, how large a head, how long a silence.
+//!
+//! HTTP/1.1 and HTTP/2 with prior knowledge share the port. Never looks into a request; what a
+//! request may be is decided in `http/`.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
+use tower::ServiceExt;
+use tower_http::timeout::TimeoutBody;
+use tracing::{debug, warn};
+
+use crate::telemetry::RequestLine;
+
+/// The most headers of a request; hyper itself answers 431 over it.
+const HEADERS_MAX: usize = 100;
+/// The most requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 200;
+/// The most streams of one HTTP/2 connection that were reset before they were looked at
+/// (CVE-2023-44487, "rapid reset").
+const RESET_STREAMS_MAX: usize = 20;
+/// How often a silent HTTP/2 peer is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// The most clients that are being told that there are too many.
+const REFUSALS_MAX: usize = 64;
+/// How long a refused client may take to hear it.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long nothing is accepted after the system had no file or memory left for a connection.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+const REFUSAL_BODY: &str = concat!(
+    r#"{"type":"/problems/overloaded","title":"Too many connections","status":503,"#,
+    r#""detail":"as many connections are open as this server takes; try again in a moment"}"#,
+    "\n"
+);
+
+/// What a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections open at once; one more is told 503.
+    pub connections_max: usize,
+    /// Bytes of a request's line and headers together.
+    pub head_bytes_max: usize,
+    /// How long a client may send nothing of a request, or take nothing of an answer.
+    pub stall_timeout: Duration,
+}
+
+/// Serves `router` on `socket` until `stop` is done; then accepts nothing more and ends when the
+/// last request in flight is answered. Dropping the future stops accepting and leaves the open
+/// connections to their tasks.
+pub async fn serve(
+    socket: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    stop: impl Future<Output = ()>,
+) {
+    let acceptor = Acceptor {
+        router,
+        builder: Arc::new(builder(limits)),
+        limits,
+        permits: Arc::new(Semaphore::new(limits.connections_max)),
+        refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        graceful: GracefulShutdown::new(),
+    };
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) => acceptor.take(stream),
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    }
+    drop(socket);
+    acceptor.graceful.shutdown().await;
+}
+
+/// A client that went away before it was accepted is nothing. Everything else is the system's
+/// want of files or memory: accepting on would spin, giving up would end a service that recovers
+/// as soon as a connection closes.
+async fn pause_after(error: &io::Error) {
+    let of_the_client = matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    );
+    if !of_the_client {
+        warn!(%error, "cannot accept connections; trying again in a moment");
+        sleep(EXHAUSTED_PAUSE).await;
+    }
+}
+
+fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The head's buffer has slack so that a head somewhat over the limit still reaches `http/`,
+    // whose 414 or 431 says what to do; hyper's own has no body.
+    let buffer = (2 * limits.head_bytes_max).max(64 * 1024);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.stall_timeout)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(buffer);
+    let header_list = u32::try_from(buffer).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_header_list_size(header_list)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(limits.stall_timeout);
+    builder
+}
+
+/// What new connections get.
+struct Acceptor {
+    router: Router,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    limits: ConnectionLimits,
+    permits: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+}
+
+impl Acceptor {
+    /// Gives a new connection its own task, or refuses it.
+    fn take(&self, stream: TcpStream) {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                tokio::spawn(refuse(stream, permit));
+            }
+            return;
+        };
+        let connection = Connection {
+            router: self.router.clone(),
+            builder: Arc::clone(&self.builder),
+            limits: self.limits,
+            watcher: self.graceful.watcher(),
+        };
+        tokio::spawn(async move {
+            connection.run(stream).await;
+            drop(permit);
+        });
+    }
+}
+
+/// Says 503 and waits until the client has heard it: closing at once, with the request still
+/// unread, would reset the connection and lose the answer.
+async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
+    let told = timeout(REFUSAL_TIMEOUT, async {
+        let answer = format!(
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
+             retry-after: 1\r\ncache-control: no-store\r\nconnection: close\r\n\
+             content-length: {}\r\n\r\n{REFUSAL_BODY}",
+            REFUSAL_BODY.len()
+        );
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await? > 0 {}
+        io::Result::Ok(())
+    });
+    if !matches!(told.await, Ok(Ok(()))) {
+        debug!("a refused client did not wait for the answer");
+    }
+    drop(permit);
+}
+
+/// One accepted connection.
+struct Connection {
+    router: Router,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    limits: ConnectionLimits,
+    watcher: Watcher,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        // Without this, an answer in two segments waits for the client's delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let stall = self.limits.stall_timeout;
+        let mut socket = TimeoutStream::new(stream);
+        socket.set_write_timeout(Some(stall));
+        let movement = Arc::new(Movement::new());
+        let service = service_fn(|request| {
+            answer(self.router.clone(), Arc::clone(&movement), stall, request)
+        });
+        let served = self.builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
+        let mut served = pin!(self.watcher.watch(served));
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut served => {
+                    if let Err(error) = ended {
+                        debug!(%error, "a connection ended early");
+                    }
+                    return;
+                }
+                () = sleep(stall / 2) => {
+                    if movement.has_stopped_for(stall) {
+                        debug!("a connection on which nothing moved was cut");
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn answer(
+    router: Router,
+    movement: Arc<Movement>,
+    stall: Duration,
+    request: Request<Incoming>,
+) -> Result<Response<Moving>, Infallible> {
+    let http2 = request.version() == Version::HTTP_2;
+    let running = Running::new(&movement, http2);
+    let line = RequestLine::of(&request);
+    let begun = Instant::now();
+    let request = request.map(|body| Body::new(TimeoutBody::new(stall, body)));
+    let response = router.oneshot(request).await?;
+    line.write(&response, begun.elapsed());
+    drop(running);
+    Ok(response.map(|body| Moving { body, movement: http2.then_some(movement) }))
+}
+
+/// When something last moved on a connection, for what no time-out of the libraries sees: a
+/// client that connects and never sends a whole request, and an HTTP/2 client that idles, or that
+/// answers pings but never opens its window. (After its first request an HTTP/1.1 connection is
+/// held by hyper's time-out for heads and the socket's for writes.)
+#[derive(Debug)]
+struct Movement {
+    born: Instant,
+    /// Milliseconds after `born`.
+    moved_ms: AtomicU64,
+    /// Requests whose answer has not begun; they have a deadline of their own.
+    running: AtomicUsize,
+    /// Whether an HTTP/1.1 request has arrived.
+    http1: AtomicBool,
+}
+
+impl Movement {
+    fn new() -> Self {
+        Self {
+            born: Instant::now(),
+            moved_ms: AtomicU64::new(0),
+            running: AtomicUsize::new(0),
+            http1: AtomicBool::new(false),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn moved(&self) {
+        self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn has_stopped_for(&self, limit: Duration) -> bool {
+        let still_ms = self.now_ms().saturating_sub(self.moved_ms.load(Ordering::Relaxed));
+        Duration::from_millis(still_ms) >= limit
+            && self.running.load(Ordering::Relaxed) == 0
+            && !self.http1.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a request as running until it is dropped.
+struct Running(Arc<Movement>);
+
+impl Running {
+    fn new(movement: &Arc<Movement>, http2: bool) -> Self {
+        if !http2 {
+            movement.http1.store(true, Ordering::Relaxed);
+        }
+        movement.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(movement))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.moved();
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer's body, each frame of which is a movement.
+#[derive(Debug)]
+struct Moving {
+    body: Body,
+    movement: Option<Arc<Movement>>,
+}
+
+impl http_body::Body for Moving {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(movement) = &self.movement {
+            movement.moved();
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

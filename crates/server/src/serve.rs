@@ -1,0 +1,222 @@
+//! `movies-api serve`: from the parsed options to a service, and back to nothing without losing a
+//! write.
+//!
+//! Owns the order of start and stop. Never looks into a request (`http/`) or a connection
+//! (`listener.rs`).
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+
+use anyhow::{Context, bail};
+use movies_store::key::CollectionName;
+use movies_store::{Absent, Bucket, Env, Store};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::app::{self, App};
+use crate::config::{BUILD, LimitArgs, ServeArgs};
+use crate::listener::{self, ConnectionLimits};
+
+/// File descriptors beside those of connections: the bucket's, listeners, standard streams.
+const SPARE_FILES: u64 = 256;
+
+/// Serves until SIGTERM or SIGINT; then finishes what is in flight and returns.
+///
+/// # Errors
+/// One sentence on why it cannot start, or on what was cut off when it had to stop.
+pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    raise_open_files_limit(&args.limits);
+    // The sockets come first: that an address is taken should be known before anything is
+    // written. Clients that connect now wait.
+    let api = bind(&args.listen.listen, "--listen").await?;
+    let admin = match &args.listen.admin_listen {
+        Some(address) => Some(bind(address, "--admin-listen").await?),
+        None => None,
+    };
+    let address = api.local_addr().context("cannot tell the address")?;
+    let settings = args.settings(address.ip())?;
+    let bucket = open_bucket(args)?;
+    let store = tokio::select! {
+        biased;
+        () = signals.next() => return Ok(()),
+        store = start(&bucket, args) => store?,
+    };
+    let app = App::new(store.clone(), settings);
+    announce(address, admin.as_ref(), &bucket);
+    serve(app, store, api, admin, args, signals).await
+}
+
+/// Serves until a signal, then drains.
+async fn serve(
+    app: App,
+    store: Store,
+    api: TcpListener,
+    admin: Option<TcpListener>,
+    args: &ServeArgs,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let limits = connection_limits(&args.limits);
+    if let Some(admin) = admin {
+        // It answers until the very end, so that the drain can be watched.
+        let router = app::health_router(app.clone());
+        tokio::spawn(listener::serve(admin, router, limits, std::future::pending()));
+    }
+    let (stop, mut stopped) = watch::channel(());
+    let stopped = async move {
+        // A dropped sender is a reason to stop as well.
+        let _: Result<(), watch::error::RecvError> = stopped.changed().await;
+    };
+    let serving = tokio::spawn(listener::serve(api, app::router(app.clone()), limits, stopped));
+    signals.next().await;
+    info!("stopping: no new connections; requests and writes in flight are finished");
+    app.drain();
+    drop(stop);
+    let drained = async {
+        serving.await.context("the listener failed")?;
+        store.close().await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        biased;
+        drained = drained => drained?,
+        () = signals.next() => bail!("stopped by a second signal; requests in flight were cut off"),
+        () = sleep(args.listen.drain_timeout) => bail!(
+            "stopped after --drain-timeout {:?}; requests in flight were cut off",
+            args.listen.drain_timeout
+        ),
+    }
+    info!("stopped");
+    Ok(())
+}
+
+async fn bind(address: &str, option: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "cannot listen on {address}: another process does; stop it or choose another {option}"
+        ),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another {option}"),
+    })
+}
+
+fn open_bucket(args: &ServeArgs) -> anyhow::Result<Bucket> {
+    let url = args.store.url()?;
+    Ok(Bucket::open(&url)?)
+}
+
+/// Tests the bucket and opens the default collection.
+async fn start(bucket: &Bucket, args: &ServeArgs) -> anyhow::Result<Store> {
+    let options = args.store_options();
+    info!(build = BUILD, replica = options.replica, store = bucket.url(), "starting");
+    let store = Store::start(bucket.clone(), Env::real(), options)
+        .await
+        .with_context(|| format!("cannot start on {}", bucket.url()))?;
+    for warning in store.warnings() {
+        warn!("{warning}");
+    }
+    let default = CollectionName::default();
+    store
+        .open(&default, Absent::Create)
+        .await
+        .with_context(|| format!("cannot open {default} in {}", bucket.url()))?;
+    Ok(store)
+}
+
+/// Tells on standard output where the service is, where its data is and what to try. That nobody
+/// reads it is no reason not to serve.
+fn announce(address: SocketAddr, admin: Option<&TcpListener>, bucket: &Bucket) {
+    if !address.ip().is_loopback() {
+        warn!(
+            %address,
+            "listening without authentication: everyone who reaches this address can change and \
+             delete movies; put a gateway before it, or listen on 127.0.0.1"
+        );
+    }
+    let mut text = format!("listening on http://{address}\n");
+    if let Some(admin) = admin.and_then(|socket| socket.local_addr().ok()) {
+        text += &format!("livez and readyz on http://{admin}\n");
+    }
+    // The unspecified address is every one of this machine; loopback is one that curl can take.
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        _ => address.to_string(),
+    };
+    let api = format!("http://{host}/api/movies");
+    text += &format!(
+        "data in {}
+
+Try:
+  curl -X GET {api}
+  curl -X PUT {api}/Inception2/2010 -H 'Content-Type: application/json' -d '{{ \"director\": \"me\", \"genre\": \"nothing\" }}'
+  curl -X GET {api}/query?year=2010
+  curl -X GET {api}/query?name=Inception2
+  curl -X GET '{api}/query?name=Inception2&year=2010'
+Documentation: http://{host}/docs
+",
+        bucket.url()
+    );
+    let mut stdout = io::stdout().lock();
+    if stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_err() {
+        info!("standard output is closed");
+    }
+}
+
+fn connection_limits(limits: &LimitArgs) -> ConnectionLimits {
+    ConnectionLimits {
+        connections_max: limits.connections_max(),
+        head_bytes_max: limits.head_bytes_max(),
+        stall_timeout: limits.stall_timeout(),
+    }
+}
+
+/// Systems start a process with 1,024 open files and let it have far more: without this,
+/// `--connections-max` would be a promise that the system breaks.
+fn raise_open_files_limit(limits: &LimitArgs) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let connections = u64::try_from(limits.connections_max()).unwrap_or(u64::MAX);
+    let wanted = connections.saturating_add(SPARE_FILES);
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return;
+    }
+    let possible = limit.maximum.map_or(wanted, |maximum| maximum.min(wanted));
+    limit.current = Some(possible);
+    if setrlimit(Resource::Nofile, limit).is_err() || possible < wanted {
+        warn!(
+            wanted,
+            possible,
+            "the system allows fewer open files than --connections-max needs; raise `ulimit -n`"
+        );
+    }
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next of either. Cancel safe.
+    fn next(&mut self) -> impl Future<Output = ()> {
+        async {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+        }
+    }
+}
