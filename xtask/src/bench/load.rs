@@ -1,0 +1,99 @@
+//! wrk, and what it measured.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Plan;
+use crate::shell;
+
+/// One round.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Round {
+    pub(super) requests: u64,
+    pub(super) per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+}
+
+/// What is sent.
+#[derive(Clone, Copy)]
+pub(super) enum Load<'a> {
+    /// The same GET again and again.
+    Get { target: &'a str },
+    /// PUTs of new movies; `run` tells the runs apart.
+    Put { run: &'a str },
+}
+
+/// Sends `load` over `connections` for one round. Any answer but a good one is an error: a figure
+/// of refusals says nothing.
+pub(super) fn round(
+    address: SocketAddr,
+    load: Load<'_>,
+    connections: u32,
+    plan: Plan,
+) -> Result<Round> {
+    let threads = connections.min(2).to_string();
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", &threads, "--connections", &connections.to_string()]);
+    wrk.args(["--duration", &format!("{}s", plan.round.as_secs()), "--timeout", "30s"]);
+    match load {
+        Load::Get { target } => {
+            wrk.args(["--script", "xtask/bench/report.lua", &format!("http://{address}{target}")]);
+        }
+        Load::Put { run } => {
+            wrk.args(["--script", "xtask/bench/put.lua", &format!("http://{address}/")]);
+            wrk.args(["--", run]);
+        }
+    }
+    parse(&shell::output_of(&mut wrk)?)
+}
+
+fn parse(output: &str) -> Result<Round> {
+    let line = output.lines().find_map(|line| line.strip_prefix("RESULT "));
+    let result: Value = serde_json::from_str(line.context("wrk printed no result")?)?;
+    let number = |name: &str| {
+        result.get(name).and_then(Value::as_u64).with_context(|| format!("wrk gave no {name}"))
+    };
+    let (bad, broken, requests) = (number("bad_status")?, number("broken")?, number("requests")?);
+    ensure!(bad == 0 && broken == 0, "{bad} of {requests} answers were refusals, {broken} broke");
+    ensure!(requests > 0, "no request was answered");
+    Ok(Round {
+        requests,
+        per_second: requests as f64 / (number("microseconds")? as f64 / 1e6),
+        p50_us: number("p50_us")? as f64,
+        p99_us: number("p99_us")? as f64,
+    })
+}
+
+/// The middle one of an odd number.
+pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_with_refusals_is_no_figure() {
+        let line = |bad: u32| {
+            format!(
+                "Running\nRESULT {{\"requests\":90,\"microseconds\":3000000,\"p50_us\":5,\
+                 \"p99_us\":9,\"bad_status\":{bad},\"broken\":0}}\n"
+            )
+        };
+        let round = parse(&line(0)).expect("good");
+        assert_eq!((round.requests, round.per_second), (90, 30.0));
+        assert!(parse(&line(1)).is_err());
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median([9.0, 1.0, 5.0]).to_string(), "5");
+    }
+}

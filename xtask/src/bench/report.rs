@@ -1,0 +1,132 @@
+//! The figures as Markdown, and their place in `docs/benchmarks.md`.
+
+use std::fmt::Write as _;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::costs::Cost;
+use super::load::{Round, median};
+use super::reads::Reads;
+use super::writes::Writes;
+use super::{Plan, machine};
+use crate::shell;
+
+const PAGE: &str = "docs/benchmarks.md";
+const BEGIN: &str = "<!-- measured: begin (cargo xtask bench rewrites up to the end mark) -->\n";
+const END: &str = "<!-- measured: end -->\n";
+
+pub(super) fn render(
+    plan: Plan,
+    reads: &[Reads],
+    writes: &Writes,
+    costs: &[Cost],
+) -> Result<String> {
+    let mut page = format!(
+        "{}- Medians of {} alternating rounds of {} s\n\n",
+        machine::describe()?,
+        plan.rounds,
+        plan.round.as_secs()
+    );
+    write_table(&mut page, writes)?;
+    read_table(&mut page, reads)?;
+    cost_table(&mut page, costs)?;
+    Ok(page)
+}
+
+fn write_table(page: &mut String, writes: &Writes) -> Result<()> {
+    let (ours, seed) = (per_second(&writes.ours), per_second(&writes.seed));
+    let (alone, raw) = (p50(&writes.ours_alone), median(writes.raw_us.iter().copied()));
+    let an_request = writes.ops as f64 / writes.bucket_requests as f64;
+    write!(
+        page,
+        "### Writes, on moto, 3,200 movies\n\n\
+         | what | movies-api | peer | ratio | floor |\n|---|--:|--:|--:|--:|\n\
+         | PUTs a second, 32 connections; peer: the seed's design | {ours:.0} | {seed:.1} | {:.0} | ≥ 50 |\n\
+         | their p99, ms | {:.0} | {:.0} | {:.3} | |\n\
+         | PUTs a bucket request, 32 connections | {an_request:.1} | | | ≥ 10 |\n\
+         | p50 of a PUT, 1 connection, µs; peer: a raw PUT of the same {} bytes | {alone:.0} | {raw:.0} | {:.2} | ≤ 1.3 |\n\n",
+        ours / seed,
+        p99(&writes.ours) / 1e3,
+        p99(&writes.seed) / 1e3,
+        p99(&writes.ours) / p99(&writes.seed),
+        writes.raw_bytes,
+        alone / raw,
+    )?;
+    Ok(())
+}
+
+fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
+    page.push_str(
+        "### Reads, on a folder, 3,200 movies, 32 connections, against nginx's static file\n\n\
+         | what | bytes | movies-api, 1/s | nginx, 1/s | ratio | floor |\n|---|--:|--:|--:|--:|--:|\n",
+    );
+    for (reads, floor) in reads.iter().zip(["≥ 0.8", ""]) {
+        let (ours, nginx) = (per_second(&reads.ours), per_second(&reads.nginx));
+        writeln!(
+            page,
+            "| {} | {} | {ours:.0} | {nginx:.0} | {:.2} | {floor} |",
+            reads.what,
+            reads.bytes,
+            ours / nginx
+        )?;
+    }
+    page.push('\n');
+    Ok(())
+}
+
+fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
+    page.push_str(
+        "### Costs of an operation, on a folder, 3,200 movies, 1 connection\n\n\
+         | what | allocations | bytes allocated | instructions |\n|---|--:|--:|--:|\n",
+    );
+    for cost in costs {
+        writeln!(
+            page,
+            "| {} | {:.1} | {:.0} | {:.0} |",
+            cost.what, cost.allocations, cost.bytes, cost.instructions
+        )?;
+    }
+    Ok(())
+}
+
+fn per_second(rounds: &[Round]) -> f64 {
+    median(rounds.iter().map(|round| round.per_second))
+}
+
+fn p50(rounds: &[Round]) -> f64 {
+    median(rounds.iter().map(|round| round.p50_us))
+}
+
+fn p99(rounds: &[Round]) -> f64 {
+    median(rounds.iter().map(|round| round.p99_us))
+}
+
+/// Puts the figures into the page; what people wrote around them stays.
+pub(super) fn rewrite(measured: &str) -> Result<()> {
+    let path = shell::root().join(PAGE);
+    let page = fs::read_to_string(&path).with_context(|| format!("cannot read {PAGE}"))?;
+    let page = replaced(&page, measured).with_context(|| format!("{PAGE} has no marks"))?;
+    fs::write(&path, page)?;
+    println!("{PAGE} is written");
+    Ok(())
+}
+
+fn replaced(page: &str, measured: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{measured}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_replaced_between_the_marks_only() {
+        let page = format!("# Figures\n{BEGIN}old\n{END}Words.\n");
+        let once = replaced(&page, "new").expect("there are marks");
+        assert_eq!(once, format!("# Figures\n{BEGIN}\nnew\n{END}Words.\n"));
+        assert_eq!(replaced(&once, "new"), Some(once.clone()));
+    }
+}

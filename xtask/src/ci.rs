@@ -1,0 +1,140 @@
+//! `ci`: everything that must hold, cheap first, warnings denied; what `.ci/run` calls.
+//!
+//! Owns the order of the steps and the servers that they need. Never measures to judge: figures of
+//! a shared machine are printed, not gated.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::background::{Server, listening_on, movies_api};
+use crate::steps::Steps;
+use crate::tidy::readme;
+use crate::{bench, check, fuzz, openapi, s3, shell, sim, tools};
+
+/// The commands that the README promises, run here to the letter; tidy compares.
+pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
+const START: &str = "cargo run --release";
+const TEST: &str = "cargo xtask test";
+
+/// The address in the README's lines, which is another one in CI: ports come from the system.
+const README_ADDRESS: &str = "127.0.0.1:5000";
+
+/// Requests that schemathesis makes of each operation, at most.
+const EXAMPLES_MAX: u32 = 40;
+const FUZZ_SECONDS: &str = "20";
+
+pub(crate) fn run(arguments: &[String]) -> Result<()> {
+    ensure!(arguments.is_empty(), "ci takes no arguments");
+    let mut steps = Steps::of("ci");
+    check::take(&mut steps)?;
+    steps.run("test", || shell::run(TEST))?;
+    steps.run("simulation", || sim::run(&[]))?;
+    steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
+    steps.run("readme", readme_commands)?;
+    steps.run("openapi", openapi_lint)?;
+    steps.run("conformance on moto", conformance)?;
+    steps.run("schemathesis", schemathesis)?;
+    if fuzz::installed() {
+        steps.run("fuzz", || fuzz::run(&[FUZZ_SECONDS.to_owned()]))?;
+    } else {
+        println!("\n== fuzz: left out, cargo-fuzz is not installed; property tests have run");
+    }
+    steps.run("bench, not judged", || {
+        if let Err(error) = bench::run(&["--smoke".to_owned()]) {
+            println!("the benchmark did not run, which fails nothing: {error:#}");
+        }
+        Ok(())
+    })?;
+    steps.finish();
+    Ok(())
+}
+
+/// Starts the server as the README says and sends it the README's requests.
+fn readme_commands() -> Result<()> {
+    let folder = shell::empty_scratch("readme")?;
+    let mut words = START.split(' ');
+    let mut start = Command::new(words.next().context("no command")?);
+    start.args(words).env("MOVIES_LISTEN", "127.0.0.1:0").env("MOVIES_STORE", folder.join("data"));
+    // The build may take minutes; waiting for the server may not.
+    shell::run("cargo build --release")?;
+    let mut server = Server::start("movies-api", &start, folder.join("server.log"))?;
+    let address = server.wait_for(listening_on)?.to_string();
+    let text = std::fs::read_to_string(shell::root().join("README.md"))?;
+    let requests: Vec<&str> =
+        readme::shell_lines(&text).filter(|line| line.starts_with("curl ")).collect();
+    ensure!(!requests.is_empty(), "the README has no curl lines");
+    for request in requests {
+        let line = request
+            .replacen("curl ", "curl --silent --show-error --fail-with-body ", 1)
+            .replace(README_ADDRESS, &address);
+        println!("$ {line}");
+        let answer = shell::output_of(Command::new("bash").args(["-c", &line]))?;
+        print!("{answer}");
+    }
+    server.stop()
+}
+
+fn openapi_lint() -> Result<()> {
+    openapi::check()?;
+    shell::run_command(Command::new(tools::node("spectral")?).args([
+        "lint",
+        "docs/openapi.json",
+        "--ruleset",
+        ".spectral.yaml",
+        "--fail-severity",
+        "warn",
+    ]))
+}
+
+/// The conformance suite once more, against a server that is not ours.
+fn conformance() -> Result<()> {
+    let folder = shell::scratch("conformance")?;
+    let (moto, address) = s3::start_anywhere(folder.join("moto.log"))?;
+    let endpoint = format!("http://{address}");
+    // Of the whole workspace, so that nothing is compiled a second time with other features.
+    shell::run_with(
+        "cargo test --workspace --locked --test conformance",
+        &[("MOVIES_TEST_S3", &endpoint)],
+    )?;
+    moto.stop()
+}
+
+/// The binary against its own description, on data that is thrown away.
+fn schemathesis() -> Result<()> {
+    let folder = shell::empty_scratch("schemathesis")?;
+    let data = folder.join("data");
+    let (server, address) =
+        movies_api(&release_binary()?, &data.to_string_lossy(), &[], folder.join("server.log"))?;
+    let examples = EXAMPLES_MAX.to_string();
+    let verdict = shell::run_command(
+        Command::new(tools::python("schemathesis")?)
+            .args(["--config-file", "xtask/tools/schemathesis.toml"])
+            .args(["run", &format!("http://{address}/openapi.json")])
+            .args(["--max-examples", &examples]),
+    );
+    if verdict.is_err() {
+        println!("{}", tail(&server.log_text()?));
+    }
+    server.stop()?;
+    verdict
+}
+
+/// The product, compiled once for all that needs it.
+pub(crate) fn release_binary() -> Result<PathBuf> {
+    shell::run("cargo build --quiet --locked --release --package movies-api")?;
+    let binary = shell::root().join("target/release/movies-api");
+    if !binary.exists() {
+        bail!("cargo built no {binary:?}; is CARGO_TARGET_DIR set? unset it for these commands");
+    }
+    Ok(binary)
+}
+
+/// The end of a log, where the reason stands.
+fn tail(log: &str) -> &str {
+    const BYTES: usize = 4_000;
+    let start = log.len().saturating_sub(BYTES);
+    let start = (start..log.len()).find(|at| log.is_char_boundary(*at)).unwrap_or(0);
+    log.get(start..).unwrap_or(log)
+}

@@ -1,0 +1,41 @@
+//! A few plain HTTP requests to servers on loopback: enough to fill and look into them.
+//!
+//! Never for measuring: every request has its own connection.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+const STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Sends one request and returns the body of a 2xx answer.
+pub(crate) fn request(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(STALL_MAX))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {target} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n"
+    )?;
+    stream.write_all(body)?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {target}"))?;
+    let (head, body) = split_head(&answer).context("the answer has no head")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    ensure!(status.starts_with('2'), "{method} {target}: {head}");
+    Ok(body.to_vec())
+}
+
+fn split_head(answer: &[u8]) -> Option<(&str, &[u8])> {
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let (head, rest) = answer.split_at(end);
+    Some((std::str::from_utf8(head).ok()?, rest.get(4..)?))
+}

