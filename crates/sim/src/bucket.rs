@@ -102,6 +102,15 @@ impl SimBucket {
         self.lock().faults = faults;
     }
 
+    /// Ends all faults, cuts, stalls and detours; what is under way already still suffers them.
+    pub fn calm(&self) {
+        let mut inner = self.lock();
+        inner.faults = Faults::NONE;
+        inner.cut.clear();
+        inner.stalled.clear();
+        inner.distances.values_mut().for_each(|distance| *distance = Distance::NEAR);
+    }
+
     /// From now on nothing goes from `replica` to the bucket, or back.
     pub fn cut(&self, replica: Replica) {
         self.lock().cut.insert(replica);

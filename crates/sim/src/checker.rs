@@ -75,7 +75,7 @@ struct Placed<'a> {
 #[derive(Clone, Copy)]
 enum What<'a> {
     Write(&'a Write),
-    Read(&'a Read),
+    Read,
 }
 
 impl std::fmt::Display for Placed<'_> {
@@ -83,7 +83,7 @@ impl std::fmt::Display for Placed<'_> {
         let Place(seq, _) = self.at;
         match self.what {
             What::Write(write) => write!(f, "write {:?} at commit {seq}", name(&write.group))?,
-            What::Read(_) => write!(f, "a read after commit {seq}")?,
+            What::Read => write!(f, "a read after commit {seq}")?,
         }
         write!(f, " (sent at event {}, ", self.sent.0)?;
         match self.answered {
@@ -231,7 +231,7 @@ impl Court<'_> {
     }
 
     /// Rule 4.
-    fn read<'a>(&self, read: &'a Read) -> Result<Placed<'a>, Violation> {
+    fn read(&self, read: &Read) -> Result<Placed<'static>, Violation> {
         let catalogue = self.state(read.seq)?.catalogue();
         let expected = match &read.seen {
             Seen::All(_) => Seen::All(catalogue.clone()),
@@ -248,7 +248,7 @@ impl Court<'_> {
             at: Place::after(read.seq),
             sent: read.since,
             answered: Some(read.answered),
-            what: What::Read(read),
+            what: What::Read,
         })
     }
 }

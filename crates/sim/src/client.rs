@@ -195,12 +195,12 @@ impl Client {
         patience: Duration,
         call: impl FnOnce(Collection) -> F,
     ) -> Option<Called<T>> {
-        let mut serving = self.world.serving(replica);
-        let collection = serving.borrow_and_update().clone()?;
+        let changed = self.world.changed(replica);
+        let collection = self.world.serving(replica)?;
         let began = Instant::now();
         let called = tokio::select! {
             biased;
-            _ = serving.changed() => Called::Lost,
+            () = changed => Called::Lost,
             answer = timeout(patience, call(collection)) => answer.map_or(Called::Lost, Called::Answered),
         };
         let took = began.elapsed();
@@ -232,9 +232,8 @@ impl Client {
             Some(Called::Answered(Ok(reading))) => reading,
             Some(Called::Answered(Err(error))) => {
                 self.complain(replica, &error);
-                return drop(
-                    self.world.trace.event(format_args!("c{} reads nothing: {error}", self.number)),
-                );
+                self.world.trace.event(format_args!("c{} reads nothing: {error}", self.number));
+                return;
             }
             Some(Called::Lost) | None => return,
         };
@@ -366,7 +365,8 @@ impl Client {
         };
         match self.rng.random_range(0..12) {
             0..3 => {
-                op.if_match = Some(tag.into_iter().chain([Tag::Other("d41d8".into())]).collect())
+                let foreign = Tag::Other("d41d8".into());
+                op.if_match = Some(tag.into_iter().chain([foreign]).collect());
             }
             3 => op.if_match = Some(vec![Tag::Any]),
             4..6 => op.if_none_match = Some(vec![Tag::Any]),

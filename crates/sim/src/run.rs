@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use movies_store::Mutant;
+use movies_store::{Freshness, Mutant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::task::JoinSet;
@@ -13,8 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::chaos;
 use crate::checker;
 use crate::client::Client;
-use crate::faults::Faults;
-use crate::model::Violation;
+use crate::model::{Model, Violation, violation};
 use crate::settings::Settings;
 use crate::trace::{Telling, Trace};
 use crate::world::World;
@@ -35,6 +34,9 @@ pub const MUTANTS: [Mutant; 8] = [
     Mutant::HalfGroup,
     Mutant::AnyNotFoundIsAbsence,
 ];
+
+/// By then no request hangs any more, nor a retry that waits for its turn, and cuts are over.
+const HANGS_END: Duration = Duration::from_secs(45);
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -106,18 +108,21 @@ async fn simulate(run: Run) -> Report {
     if world.finding().is_none() {
         quiet(&world, &mut rng).await;
     }
-    let finding = world.finding().or_else(|| verdict(&world).err());
-    if let Some(finding) = &finding {
-        world.trace.event(format_args!("FOUND {finding}"));
+    if world.finding().is_none() {
+        verdict(&world).unwrap_or_else(|violation| world.found(violation));
+    }
+    let commits = world.bucket.commit_count();
+    if world.finding().is_none() {
+        forgery(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
     let history = world.history();
     Report {
         seed: run.seed,
         requests: history.writes.len() + history.reads.len(),
-        commits: world.bucket.commit_count(),
+        commits,
         hash: world.trace.hash(),
         lasted: world.trace.elapsed(),
-        finding,
+        finding: world.finding(),
     }
 }
 
@@ -137,18 +142,18 @@ async fn unrest(world: &Arc<World>, rng: &mut ChaCha12Rng) {
 
 /// All faults have ended: whoever is there must serve, and all must agree.
 async fn quiet(world: &Arc<World>, rng: &mut ChaCha12Rng) {
-    world.bucket.set_faults(Faults::NONE);
-    for replica in world.replicas() {
-        world.bucket.join(replica);
-    }
+    world.bucket.calm();
+    // Reads that hang already may go on to.
+    sleep(HANGS_END).await;
+    world.bucket.calm();
     let settled = async {
         while world.bucket.writes_in_flight() > 0 {
             sleep(Duration::from_millis(50)).await;
         }
         for replica in world.replicas() {
-            let mut serving = world.serving(replica);
-            // The sender lives in the world.
-            drop(serving.wait_for(Option::is_some).await);
+            while world.serving(replica).is_none() {
+                world.changed(replica).await;
+            }
         }
     };
     if timeout(QUIET_AFTER, settled).await.is_err() {
@@ -163,6 +168,30 @@ async fn quiet(world: &Arc<World>, rng: &mut ChaCha12Rng) {
         }
         join(world, clients).await;
     }
+}
+
+/// A peer that has forgotten what was judged commits a batch again: every replica must stop
+/// there rather than count it twice (invariant 4).
+async fn forgery(world: &World) -> Result<(), Violation> {
+    let mut model = Model::default();
+    let mut judged = None;
+    for commit in world.bucket.commits() {
+        judged = model.take(&commit)?.batches.pop().or(judged);
+    }
+    model.forget_judged();
+    let again = judged.into_iter().collect();
+    world.bucket.append(model.write("forger", world.trace.wall(), again)?);
+    // Every replica has polled by then, so that only what it makes of the commit counts.
+    sleep(world.settings.options.poll * 3).await;
+    for replica in world.replicas() {
+        let serving = world.serving(replica);
+        let Some(collection) = serving else { continue };
+        let read = collection.read(Freshness::AtMost(Duration::ZERO)).await;
+        if !read.is_err_and(|error| error.is_final()) {
+            return violation!("{replica} goes on after a batch was committed twice");
+        }
+    }
+    Ok(())
 }
 
 async fn join(world: &Arc<World>, mut clients: JoinSet<()>) {
@@ -183,7 +212,7 @@ fn verdict(world: &World) -> Result<(), Violation> {
         return Err(Violation(broken));
     }
     for replica in world.replicas() {
-        let serving = world.serving(replica).borrow().clone();
+        let serving = world.serving(replica);
         if let Some(error) = serving.and_then(|collection| collection.failure()) {
             return Err(Violation(format!("{replica} has stopped: {error}")));
         }

@@ -11,7 +11,8 @@ use movies_store::key::{CollectionName, Timestamp};
 use movies_store::{Absent, Bucket, Collection, Env, Error, Mutant, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use crate::bucket::{Replica, SimBucket};
@@ -44,10 +45,20 @@ struct Life {
     /// How far its clock is off, in milliseconds.
     clock_off: Arc<AtomicI64>,
     /// Its collection; none while it is down.
-    serving: watch::Sender<Option<Collection>>,
+    serving: Mutex<Option<Collection>>,
+    /// Tells of every change of `serving`. Not a `watch` channel: tokio's wakes its receivers in
+    /// an order drawn by chance, and a seed would not replay.
+    changed: Notify,
     /// Each message kills it; how long it then stays down.
     kill: mpsc::Sender<Duration>,
     killed: Mutex<Option<mpsc::Receiver<Duration>>>,
+}
+
+impl Life {
+    fn serve(&self, collection: Option<Collection>) {
+        *self.serving.lock().unwrap_or_else(PoisonError::into_inner) = collection;
+        self.changed.notify_waiters();
+    }
 }
 
 impl World {
@@ -64,7 +75,8 @@ impl World {
                 distance,
                 seed: rng.random(),
                 clock_off: Arc::new(AtomicI64::new(rng.random_range(-5_000..5_000))),
-                serving: watch::Sender::new(None),
+                serving: Mutex::default(),
+                changed: Notify::new(),
                 kill,
                 killed: Mutex::new(Some(killed)),
             };
@@ -85,16 +97,22 @@ impl World {
         self.lives.keys().copied()
     }
 
-    /// What a replica serves now and from now on.
-    pub(crate) fn serving(&self, replica: Replica) -> watch::Receiver<Option<Collection>> {
-        self.life(replica).serving.subscribe()
+    /// What a replica serves now.
+    pub(crate) fn serving(&self, replica: Replica) -> Option<Collection> {
+        self.life(replica).serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends at the next change of what a replica serves after this call.
+    pub(crate) fn changed(&self, replica: Replica) -> Notified<'_> {
+        self.life(replica).changed.notified()
     }
 
     /// Kills a replica at whatever point it is; it starts again after `down`.
     pub(crate) fn kill(&self, replica: Replica, down: Duration) {
         self.trace.event(format_args!("{replica} is killed for {down:?}"));
-        // One that is down already stays so.
-        drop(self.life(replica).kill.try_send(down));
+        if self.life(replica).kill.try_send(down).is_err() {
+            self.trace.event(format_args!("{replica} was down already"));
+        }
     }
 
     pub(crate) fn set_clock(&self, replica: Replica, off_ms: i64) {
@@ -134,7 +152,7 @@ impl World {
             let serve = async {
                 let collection = self.start(replica, &env).await;
                 self.trace.event(format_args!("{replica} serves"));
-                life.serving.send_replace(collection);
+                life.serve(collection);
                 std::future::pending::<()>().await;
             };
             let down = tokio::select! {
@@ -143,7 +161,7 @@ impl World {
                 () = serve => Duration::ZERO,
             };
             env.crash();
-            life.serving.send_replace(None);
+            life.serve(None);
             sleep(down).await;
         }
     }
