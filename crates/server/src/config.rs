@@ -2,6 +2,7 @@
 //!
 //! One struct a topic; every flag has a variable of the same name (`--max-staleness` and
 //! `MOVIES_MAX_STALENESS`). Never opens a bucket or a socket.
+#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, not Markdown")]
 
 use std::net::IpAddr;
 use std::time::Duration;

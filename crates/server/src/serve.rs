@@ -4,7 +4,6 @@
 //! Owns the order of start and stop. Never looks into a request (`http/`) or a connection
 //! (`listener.rs`).
 
-use std::future::Future;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 
@@ -210,13 +209,11 @@ impl Signals {
     }
 
     /// The next of either. Cancel safe.
-    fn next(&mut self) -> impl Future<Output = ()> {
-        async {
-            tokio::select! {
-                biased;
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
-            }
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }

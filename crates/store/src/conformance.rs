@@ -65,7 +65,7 @@ struct Suite<'a> {
 
 impl Suite<'_> {
     async fn story(&self, name: &str, told: impl Future<Output = Told>) -> Result<(), String> {
-        told.await.map_err(|error| format!("{name}: {error}"))
+        Box::pin(told).await.map_err(|error| format!("{name}: {error}"))
     }
 
     fn name(

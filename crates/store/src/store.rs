@@ -150,12 +150,11 @@ impl Store {
         }
         let mut failed = slot.opening.lock().await;
         let now = self.inner.env.instant();
-        match slot.current() {
-            Some(collection) => match collection.failure() {
+        if let Some(collection) = slot.current() {
+            match collection.failure() {
                 None => return Ok(Some(collection)),
                 Some(error) => *failed = Some((error, now + FAILURE_KEPT)),
-            },
-            None => {}
+            }
         }
         slot.show(None);
         if let Some((error, until)) = &*failed
@@ -461,7 +460,7 @@ async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
                 return Err(failure.into_error("read", log.object(Seq(1))));
             }
             Err(_) => {
-                log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await
+                log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
             }
         }
         attempt += 1;

@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use super::*;
 use crate::commit::{FORMAT, UNTIL_WINDOW};
 use crate::invariants::{snapshot_is_sound, states_agree};

@@ -345,7 +345,7 @@ impl Committer {
             match read {
                 Ok(Some(_)) if absent_at.is_some() => again = true,
                 Ok(Some(bytes)) if seq == self.state.seq.next() => {
-                    self.install_read(seq, bytes).await?
+                    self.install_read(seq, bytes).await?;
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => absent_at = absent_at.or(Some(seq)),

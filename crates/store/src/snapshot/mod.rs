@@ -122,7 +122,7 @@ impl Snapshot {
             {
                 run.push((key, edit.as_ref()));
             }
-            next.rebuild(at, run);
+            next.rebuild(at.as_ref(), run);
         }
         next
     }
@@ -133,10 +133,10 @@ impl Snapshot {
         Some(self.pages.get_prev(key).map_or(first, |(key, _)| key).clone())
     }
 
-    fn rebuild(&mut self, at: Option<MovieKey>, run: Vec<(&MovieKey, Option<&(Movie, Seq)>)>) {
+    fn rebuild(&mut self, at: Option<&MovieKey>, run: Vec<(&MovieKey, Option<&(Movie, Seq)>)>) {
         let mut cutter = Cutter::new();
         let mut index = 0;
-        let page = at.as_ref().and_then(|at| self.remove(at));
+        let page = at.and_then(|at| self.remove(at));
         for (key, edit) in run {
             if let Some(page) = &page {
                 let (found, place) = match page.find(key) {
@@ -156,7 +156,7 @@ impl Snapshot {
                 .for_each(|row| cutter.push(row));
         }
         if (1..PAGE_BYTES_MIN).contains(&cutter.bytes())
-            && let Some(neighbour) = at.as_ref().and_then(|at| self.page_after(Some(at)))
+            && let Some(neighbour) = at.and_then(|at| self.page_after(Some(at)))
         {
             let neighbour = neighbour.0.clone();
             let page = self.remove(&neighbour);

@@ -4,6 +4,8 @@
 //! judges it again and must come to the same. Hence no clock, no randomness, no hash order, no
 //! Unicode table and no configuration in this file.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::commit::{
@@ -194,7 +196,7 @@ impl Court {
             GroupResult { changes: aborted_changes(&group.ops), outcomes, first_use: None }
         };
         if let Some((key, print)) = &group.key {
-            let owner = (group.by.clone(), key.clone());
+            let owner = (group.by.clone(), Arc::clone(key));
             match self.state.keys.get(&owner) {
                 Some(first) if first.print == *print => {
                     let first_use = Some((first.seq, first.group));
