@@ -39,24 +39,24 @@ struct Args {
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let quiet =
-        |seed, mutant| run(Run { seed, requests: args.ops, mutant, telling: Telling::Quiet });
+        |(seed, requests), mutant| run(Run { seed, requests, mutant, telling: Telling::Quiet });
+    let drawn = |count| (args.from..args.from.saturating_add(count)).map(|seed| (seed, args.ops));
     let found = if let Some(seed) = args.seed {
         let mutant = args.mutant.and_then(|number| MUTANTS.get(number.checked_sub(1)?).copied());
         let report = run(Run { seed, requests: args.ops, mutant, telling: Telling::Lines });
         say(&report)?;
         report.finding.is_some()
     } else if args.mutants {
-        !catch_all(args.from, quiet)?
+        !catch_all(&drawn(SEEDS_A_MUTANT), quiet)?
     } else {
-        let fixed = FAILED_ONCE.iter().copied();
-        !all_hold(fixed.chain(args.from..args.from.saturating_add(args.seeds)), quiet)?
+        !all_hold(FAILED_ONCE.iter().copied().chain(drawn(args.seeds)), quiet)?
     };
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn all_hold(
-    seeds: impl Iterator<Item = u64>,
-    run: impl Fn(u64, Option<Mutant>) -> Report,
+    seeds: impl Iterator<Item = (u64, u32)>,
+    run: impl Fn((u64, u32), Option<Mutant>) -> Report,
 ) -> anyhow::Result<bool> {
     let (mut count, mut requests, mut commits, mut bad) = (0_u64, 0, 0, Vec::new());
     for seed in seeds {
@@ -66,8 +66,8 @@ fn all_hold(
         commits += report.commits;
         if report.finding.is_some() {
             say(&report)?;
-            say(format_args!("  replay: cargo xtask sim --seed {seed}"))?;
-            bad.push(seed);
+            say(format_args!("  replay: cargo xtask sim --seed {} --ops {}", seed.0, seed.1))?;
+            bad.push(seed.0);
         }
     }
     if bad.is_empty() {
@@ -78,12 +78,16 @@ fn all_hold(
     Ok(bad.is_empty())
 }
 
-fn catch_all(from: u64, run: impl Fn(u64, Option<Mutant>) -> Report) -> anyhow::Result<bool> {
+fn catch_all(
+    seeds: &(impl Iterator<Item = (u64, u32)> + Clone),
+    run: impl Fn((u64, u32), Option<Mutant>) -> Report,
+) -> anyhow::Result<bool> {
     let mut escaped = 0_u32;
     for mutant in MUTANTS {
-        let seeds = from..from.saturating_add(SEEDS_A_MUTANT);
-        let caught =
-            seeds.map(|seed| run(seed, Some(mutant))).find(|report| report.finding.is_some());
+        let caught = seeds
+            .clone()
+            .map(|seed| run(seed, Some(mutant)))
+            .find(|report| report.finding.is_some());
         match caught {
             Some(report) => say(format_args!("{mutant:?} is caught: {report}"))?,
             None => {
