@@ -1,3 +1,5 @@
+//! The simulated bucket: object_store's own suite, and each fault.
+
 use object_store::integration;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Histories, good and bad, that the checker must tell apart.
+
 use movies_store::commit::{Action, Batch, Op};
 use movies_store::key::{BatchId, LogId, MovieKey, Tag, Timestamp, Year};
 use movies_store::movie::{Movie, MovieLimits};

@@ -1,3 +1,5 @@
+//! Stories of `apply`: one commit on a small state, judged by writer and follower alike.
+
 use super::*;
 use crate::commit::{FORMAT, UNTIL_WINDOW};
 use crate::invariants::{snapshot_is_sound, states_agree};

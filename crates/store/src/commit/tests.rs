@@ -1,3 +1,5 @@
+//! The codec: what is encoded is decoded, and what cannot be understood is told apart.
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;

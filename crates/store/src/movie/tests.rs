@@ -1,3 +1,5 @@
+//! What a body may be, to the byte; held against `serde_json`.
+
 use proptest::prelude::*;
 
 use super::*;

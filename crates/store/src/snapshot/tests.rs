@@ -1,3 +1,5 @@
+//! A snapshot held against a `BTreeMap`.
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -8,27 +8,21 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::apply;
-use crate::bucket::{Bucket, Created};
+use crate::bucket::Bucket;
 use crate::collection::Collection;
 use crate::commit::COMMIT_OPS_MAX;
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::genesis;
-use crate::key::{CollectionName, LogId, Seq};
-use crate::log::Log;
+use crate::key::CollectionName;
 use crate::movie::MovieLimits;
 use crate::selftest;
-use crate::state::State;
+
+mod open;
 
 /// How long the error that stopped a collection is repeated before it is opened anew.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
 /// How often idle collections are looked for.
 const JANITOR_PERIOD: Duration = Duration::from_secs(30);
-/// The most commits that are read at once at a start.
-const START_WINDOW_MAX: u64 = 64;
-/// How often a start tries again what failed in passing.
-const START_ATTEMPTS: u32 = 5;
 /// The most listings of one [`Store::names`].
 const LISTINGS_MAX: usize = 100;
 /// The most names of one [`Store::names`].
@@ -266,96 +260,6 @@ impl Store {
             entry.remove();
         }
     }
-
-    async fn open_log(&self, name: &CollectionName, absent: Absent) -> Result<Option<Collection>> {
-        let Inner { bucket, env, options, .. } = &*self.inner;
-        let log = Log::new(bucket.clone(), name.clone(), env.clone());
-        let mut notes = Vec::new();
-        let first = read_first(&log).await?;
-        let state = match first {
-            Some(bytes) => {
-                // A folder needs its directory even where commits are there: it is, by now.
-                let empty = State::empty(LogId::ZERO);
-                apply::apply(&empty, &log.object(Seq(1)), &bytes, env.mutant())?.1.state
-            }
-            None => match self.genesis(&log, absent).await? {
-                Some((state, told)) => {
-                    notes = told;
-                    state
-                }
-                None => return Ok(None),
-            },
-        };
-        let (state, current_at) = match state.seq() {
-            Seq::ZERO => (state, env.instant()),
-            _ => catch_up(&log, state).await?,
-        };
-        tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
-        Ok(Some(Collection::start(log, Arc::new(state), current_at, notes, options)))
-    }
-
-    /// A log is born, unless there is nothing to be born from.
-    async fn genesis(&self, log: &Log, absent: Absent) -> Result<Option<(State, Vec<String>)>> {
-        let Inner { env, options, .. } = &*self.inner;
-        let name = log.name();
-        if genesis::has_traces(log).await? {
-            // Another replica may have been born in between.
-            let object = log.object(Seq(1));
-            return match read_first(log).await? {
-                Some(bytes) => {
-                    let empty = State::empty(LogId::ZERO);
-                    Ok(Some((
-                        apply::apply(&empty, &object, &bytes, env.mutant())?.1.state,
-                        Vec::new(),
-                    )))
-                }
-                None => Err(Error::damaged(
-                    object,
-                    "it is missing, but later parts of its log are there; restore it, or move the whole log away to begin anew",
-                )),
-            };
-        }
-        let file = genesis::read_file(log).await?;
-        let is_default = name.as_str() == CollectionName::DEFAULT;
-        if file.is_none() && absent == Absent::Leave && !is_default {
-            return Ok(None);
-        }
-        let (commit, notes) = genesis::commit(
-            name,
-            file.as_ref(),
-            options.movie,
-            &options.replica,
-            env.log_id(),
-            env,
-        )?;
-        for note in &notes {
-            tracing::warn!(collection = %name, note, "the file was not taken over whole");
-        }
-        let (_, bytes, applied) = apply::prepare(&State::empty(LogId::ZERO), commit, env.mutant())?;
-        if options.read_only {
-            let state = State { seq: Seq::ZERO, log: LogId::ZERO, hash: None, ..applied.state };
-            return Ok(Some((state, notes)));
-        }
-        log.make_folder()
-            .map_err(|failure| failure.into_error("create", log.root().to_string()))?;
-        if let Some(file) = &file {
-            self.set_aside(log, &file.bytes).await?;
-        }
-        let state = settle_genesis(log, bytes, applied.state).await?;
-        Ok(Some((state, notes)))
-    }
-
-    /// Keeps a file exactly as it was found, before it is adopted.
-    async fn set_aside(&self, log: &Log, content: &bytes::Bytes) -> Result<()> {
-        let object = genesis::aside_object(log.name(), self.inner.env.now(), content);
-        let path = log.bucket().path(&object);
-        match log.bucket().create(&path, content.clone()).await {
-            Created::Yes | Created::Taken => Ok(()),
-            Created::Unknown(failure) | Created::Refused(failure) => {
-                Err(failure.into_error("create", object))
-            }
-        }
-    }
 }
 
 impl std::fmt::Debug for Store {
@@ -447,81 +351,5 @@ async fn unload_idle(store: Weak<Inner>) {
         let env = inner.env.clone();
         drop(inner);
         env.sleep(JANITOR_PERIOD).await;
-    }
-}
-
-/// Commit 1, tried more than once: at a start the bucket may just be waking up.
-async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
-    let mut attempt = 1;
-    loop {
-        match log.read(Seq(1)).await {
-            Ok(found) => return Ok(found),
-            Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
-                return Err(failure.into_error("read", log.object(Seq(1))));
-            }
-            Err(_) => {
-                log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
-            }
-        }
-        attempt += 1;
-    }
-}
-
-/// Creates commit 1 and finds out whose it is.
-async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<State> {
-    let object = log.object(Seq(1));
-    for _ in 0..START_ATTEMPTS {
-        match log.create(Seq(1), bytes.clone()).await {
-            Created::Yes => return Ok(born),
-            Created::Refused(failure) => return Err(failure.into_error("create", object)),
-            Created::Taken | Created::Unknown(_) => {}
-        }
-        match read_first(log).await? {
-            Some(found) if found == bytes => return Ok(born),
-            Some(found) => {
-                let empty = State::empty(LogId::ZERO);
-                return Ok(apply::apply(&empty, &object, &found, log.env().mutant())?.1.state);
-            }
-            None => {}
-        }
-    }
-    Err(Error::unavailable("create", object, "the bucket does not confirm it"))
-}
-
-/// Applies every commit behind `state`, until the next one is proved absent; with the moment at
-/// which the result was surely current.
-async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
-    let mut count = 1;
-    let mut attempt = 1;
-    loop {
-        let mut bytes_read = 0;
-        let mut absent = false;
-        let began = log.env().instant();
-        for read in log.read_window(state.seq().next(), count).await {
-            match read {
-                Ok(Some(_)) if absent => absent = false,
-                Ok(Some(bytes)) => {
-                    bytes_read += bytes.len() as u64;
-                    let object = log.object(state.seq().next());
-                    state = apply::apply(&state, &object, &bytes, log.env().mutant())?.1.state;
-                    attempt = 1;
-                }
-                Ok(None) => absent = true,
-                Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
-                    return Err(failure.into_error("read", log.object(state.seq().next())));
-                }
-                Err(_) => {
-                    log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
-                    attempt += 1;
-                    break;
-                }
-            }
-        }
-        if absent {
-            return Ok((state, began));
-        }
-        let commit_bytes = (bytes_read / count).max(1);
-        count =
-            (count * 2).clamp(1, START_WINDOW_MAX.min((64 * 1024 * 1024 / commit_bytes).max(1)));
     }
 }

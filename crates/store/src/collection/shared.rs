@@ -1,0 +1,134 @@
+//! What the owner of a tail and those who use a collection share: the state, its age, its health,
+//! and the room in its queue.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::bucket::Failure;
+use crate::error::{Error, Result};
+use crate::state::State;
+use crate::store::Options;
+
+/// What the owner of a tail shows to everyone else.
+pub(crate) struct Shared {
+    pub(super) state: ArcSwap<State>,
+    origin: Instant,
+    /// When the probe began that last proved the state current, in milliseconds since `origin`.
+    checked_ms: AtomicU64,
+    pub(super) used_ms: AtomicU64,
+    pub(super) stopped_by: OnceLock<Error>,
+    pub(super) stopped: watch::Sender<bool>,
+    pub(super) trouble: Mutex<Option<Arc<str>>>,
+    closing: AtomicBool,
+    close: Notify,
+    queued_groups: AtomicUsize,
+    queued_bytes: AtomicUsize,
+    queue_groups_max: usize,
+    queue_bytes_max: usize,
+}
+
+impl Shared {
+    pub(super) fn new(state: Arc<State>, current_at: Instant, options: &Options) -> Self {
+        Self {
+            state: ArcSwap::new(state),
+            origin: current_at,
+            checked_ms: AtomicU64::new(0),
+            used_ms: AtomicU64::new(0),
+            stopped_by: OnceLock::new(),
+            stopped: watch::Sender::new(false),
+            trouble: Mutex::default(),
+            closing: AtomicBool::new(false),
+            close: Notify::new(),
+            queued_groups: AtomicUsize::new(0),
+            queued_bytes: AtomicUsize::new(0),
+            queue_groups_max: options.queue_groups_max,
+            queue_bytes_max: options.queue_bytes_max,
+        }
+    }
+
+    pub(crate) fn publish(&self, state: Arc<State>) {
+        self.state.store(state);
+    }
+
+    /// The state was current when a request of that moment was under way.
+    pub(crate) fn checked(&self, began: Instant) {
+        self.checked_ms.fetch_max(self.ms(began), Ordering::AcqRel);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(crate) fn failed_request(&self, failure: &Failure) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Arc::clone(&failure.reason));
+    }
+
+    pub(super) fn age(&self, now: Instant) -> Duration {
+        // One more, as both moments are rounded down.
+        Duration::from_millis(
+            (self.ms(now) + 1).saturating_sub(self.checked_ms.load(Ordering::Acquire)),
+        )
+    }
+
+    pub(super) fn used(&self, now: Instant) {
+        self.used_ms.store(self.ms(now), Ordering::Relaxed);
+    }
+
+    pub(super) fn ms(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn instant(&self, ms: u64) -> Instant {
+        self.origin + Duration::from_millis(ms)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        match self.stopped_by.get() {
+            Some(error) => Err(error.clone()),
+            None if self.is_closing() => Err(Error::Closing),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn why_stopped(&self) -> Error {
+        self.stopped_by.get().cloned().unwrap_or(Error::Closing)
+    }
+
+    pub(crate) fn stop(&self, error: Error) {
+        // The first reason stays.
+        let _ = self.stopped_by.set(error);
+        self.stopped.send_replace(true);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.close.notify_one();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Ends when the collection begins to close. Cancel safe.
+    pub(crate) async fn closing(&self) {
+        self.close.notified().await;
+    }
+
+    pub(super) fn enter_queue(&self, bytes: usize) -> bool {
+        let groups = self.queued_groups.fetch_add(1, Ordering::AcqRel);
+        let before = self.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let fits = groups < self.queue_groups_max && before + bytes <= self.queue_bytes_max;
+        if !fits {
+            self.left_queue(bytes);
+        }
+        fits
+    }
+
+    pub(crate) fn left_queue(&self, bytes: usize) {
+        self.queued_groups.fetch_sub(1, Ordering::AcqRel);
+        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+}
