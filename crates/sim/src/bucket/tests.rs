@@ -1,4 +1,4 @@
-//! The simulated bucket: object_store's own suite, and each fault.
+//! The simulated bucket: `object_store`'s own suite, and each fault.
 
 use object_store::integration;
 
