@@ -1,0 +1,17 @@
+//! One file a story.
+
+mod bodies;
+mod collections;
+mod commands;
+mod conditions;
+mod crash;
+mod damage;
+mod idempotency;
+mod lifecycle;
+mod limits;
+mod names;
+mod options;
+mod refusals;
+mod replicas;
+mod routes;
+mod seed;
