@@ -92,6 +92,11 @@ async fn look_behind(
     problems: &mut Vec<String>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
+    // Without a log a folder has no directory of commits, in which alone absence can be proved.
+    if tail == Seq::ZERO && !genesis::has_traces(log).await? {
+        notes.push("there is no log yet".to_owned());
+        return Ok(());
+    }
     for seq in (tail.0 + 2..=tail.0 + 1 + GAP_LOOK).map(Seq) {
         let found =
             log.read(seq).await.map_err(|failure| failure.into_error("read", log.object(seq)))?;
@@ -105,14 +110,10 @@ async fn look_behind(
         }
     }
     if tail == Seq::ZERO {
-        if genesis::has_traces(log).await? {
-            problems.push(format!(
-                "{} is missing, but later parts of its log are there",
-                log.object(Seq(1))
-            ));
-        } else {
-            notes.push("there is no log yet".to_owned());
-        }
+        problems.push(format!(
+            "{} is missing, but later parts of its log are there",
+            log.object(Seq(1))
+        ));
     }
     Ok(())
 }
