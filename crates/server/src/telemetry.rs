@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
 use tracing::{Level, enabled};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The target of the one line a request, to be named in `--log-level`.
 ///
@@ -49,10 +50,20 @@ pub fn init(format: LogFormat, filter: &str) {
 /// # Errors
 /// What is wrong with it.
 pub fn parse_filter(text: &str) -> Result<String, String> {
-    EnvFilter::builder()
-        .parse(text)
-        .map(|_| text.to_owned())
-        .map_err(|error| format!("{error}; use off, error, warn, info, debug or trace"))
+    const USE: &str = "use off, error, warn, info, debug or trace, alone or as target=level";
+    // The library takes a lone word that is no level for a target: a mistyped level would be
+    // silence.
+    let is_sound = |part: &str| {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        !level.is_empty() && level.parse::<LevelFilter>().is_ok()
+    };
+    if let Some(part) = text.split(',').find(|part| !is_sound(part)) {
+        return Err(format!("{part:?} is no level; {USE}"));
+    }
+    match EnvFilter::builder().parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{error}; {USE}")),
+    }
 }
 
 /// Whether a line about a successful read would be written.
@@ -83,7 +94,7 @@ impl RequestLine {
         }
         let (method, route) = (self.method.as_str(), self.route);
         let bytes = response.body().size_hint().exact();
-        let ms = took.as_secs_f64() * 1_000.0;
+        let ms = took.as_micros() as f64 / 1_000.0;
         let id = response.headers().get("x-request-id").map(HeaderValue::as_bytes);
         let id = String::from_utf8_lossy(id.unwrap_or_default());
         macro_rules! line {
@@ -149,6 +160,8 @@ mod tests {
     #[test]
     fn a_filter_is_checked_before_anything_starts() {
         assert!(parse_filter("info,movies_api::request=debug").is_ok());
-        assert!(parse_filter("loud=").is_err());
+        for wrong in ["loud", "info,loud", "movies_api=loud", "movies_api="] {
+            assert!(parse_filter(wrong).is_err(), "{wrong}");
+        }
     }
 }
