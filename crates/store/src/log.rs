@@ -54,6 +54,13 @@ impl Log {
         self.bucket.path(&format!("{}.log", self.name))
     }
 
+    /// A commit behind the missing `seq`, by a listing: the log has a gap, or `seq` was made since.
+    pub(crate) async fn beyond(&self, seq: Seq) -> Result<Option<String>, Failure> {
+        let missing = self.bucket.path(&self.object(seq));
+        let found = self.bucket.first_after(&self.root().join("commit"), &missing).await?;
+        Ok(found.map(|path| path.to_string()))
+    }
+
     /// Makes what a folder needs before its first probe; nothing elsewhere.
     pub(crate) fn make_folder(&self) -> Result<(), Failure> {
         match &self.folder {

@@ -61,6 +61,8 @@ impl Stamp {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let settled = now.saturating_sub(self.changed_at.0) >= MODIFIED_AGE_MIN_MS;
+        // Before the first change there is no date.
+        let settled = settled && self.changed_at > Timestamp::default();
         self.last_modified.as_ref().filter(|_| settled).map(|date| (self.changed_at, date))
     }
 }

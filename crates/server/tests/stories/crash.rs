@@ -24,7 +24,7 @@ fn put_until_the_end(server: &mut Server, at_most: usize, kill_at: usize) -> Vec
                     let ask = Ask::new(address, "PUT", &path).json(r#"{"a":1}"#);
                     match ask.try_send() {
                         Some(answer) if answer.status == 201 => {
-                            acknowledged.lock().unwrap().push(path)
+                            acknowledged.lock().unwrap().push(path);
                         }
                         Some(answer) => panic!("{answer:?}"),
                         None => return,

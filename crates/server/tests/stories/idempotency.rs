@@ -63,7 +63,7 @@ fn a_key_may_be_quoted_or_bare() {
     let server = Server::new();
     put(&server, "bare", "{}").is(201);
     assert_eq!(put(&server, "\"bare\"", "{}").is(201).header("movies-replayed"), Some("true"));
-    for key in ["\"\"", "\"open", &"x".repeat(256), "two words\u{7f}"] {
+    for key in ["\"\"", "\"open", &"x".repeat(256)] {
         put(&server, key, r#"{"b":1}"#).is_problem(400, "invalid-header").says("Idempotency-Key");
     }
     put(&server, &"x".repeat(255), r#"{"b":1}"#).is(200);

@@ -17,14 +17,6 @@ fn an_address_in_use() {
 }
 
 #[test]
-fn a_missing_folder_is_not_created_by_a_typing_error() {
-    let home = folder();
-    let path = home.path().join("moveis");
-    Launch::serve(&path).refuses(&["moveis"]);
-    assert!(!path.exists());
-}
-
-#[test]
 fn a_folder_that_cannot_be_read() {
     use std::os::unix::fs::PermissionsExt;
     let home = folder();

@@ -40,7 +40,7 @@ fn every_line_of_the_seeds_page_does_what_it_says() {
     let again = curl_put(&server, "/api/movies/Inception2/2010").is(200);
     assert_eq!(again.text(), STORED);
 
-    let list = format!("[\n{}]\n", STORED);
+    let list = format!("[\n{STORED}]\n");
     for target in [
         "/api/movies",
         "/api/movies/query?year=2010",

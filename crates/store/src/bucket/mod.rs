@@ -262,6 +262,20 @@ impl Bucket {
         }
     }
 
+    /// The first object below `path` whose name is after `object`: a hint, never a proof.
+    pub(crate) async fn first_after(
+        &self,
+        path: &Path,
+        object: &Path,
+    ) -> std::result::Result<Option<Path>, Failure> {
+        let mut listing = self.inner.objects.list_with_offset(Some(path), object);
+        match listing.try_next().await {
+            Ok(first) => Ok(first.map(|meta| meta.location)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
     /// The objects and the folders right below `path`.
     pub(crate) async fn children(
         &self,
@@ -399,7 +413,17 @@ impl Failure {
 /// What a provider said, on one line of bounded length.
 fn said(error: &object_store::Error) -> String {
     let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    connector::shortened(&text)
+    let member = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
+    };
+    // What the server itself says is worth more than how the client puts it.
+    match (member("Code"), member("Message")) {
+        (Some(code), message) => {
+            connector::shortened(&format!("{code}: {}", message.unwrap_or_default()))
+        }
+        _ => connector::shortened(&text),
+    }
 }
 
 /// The time of an object as the bucket tells it.

@@ -117,6 +117,7 @@ impl Collection {
             creating: None,
             create_began: None,
             last_is_ours: false,
+            gap_looks: 0,
         };
         log.env().spawn(committer.run());
         let inner = Inner {

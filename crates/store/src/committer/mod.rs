@@ -7,18 +7,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::apply::{self, Applied, GroupResult};
+use crate::apply::{self, Applied};
 use crate::bucket::{Created, Failure};
 use crate::collection::Shared;
-use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
+use crate::commit::{Batch, UNTIL_WINDOW};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::follower::{Arrival, Follower, Window};
@@ -26,6 +25,7 @@ use crate::key::{BatchId, LogId, Seq};
 use crate::log::Log;
 use crate::state::State;
 
+mod gather;
 mod offer;
 
 pub(crate) use offer::{Claim, Submission, Verdict};
@@ -34,15 +34,12 @@ use offer::{Offer, Phase};
 /// The first pause after a failed request; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
-/// A clock further off the bucket's must not stamp commits: it could expire every
-/// idempotency key.
-const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
 /// Commits over this are applied off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// The longest sleep where nothing is due.
 const IDLE_WAKE: Duration = Duration::from_secs(3_600);
-/// The room that a commit's own members take.
-const COMMIT_ROOM: usize = 4 * 1024;
+/// So often a missing commit with later ones behind it is looked for again.
+const GAP_LOOKS_MAX: u32 = 10;
 
 /// What the owner of a tail needs.
 pub(crate) struct Committer {
@@ -60,6 +57,8 @@ pub(crate) struct Committer {
     pub(crate) create_began: Option<Instant>,
     /// Whether the last commit known is ours: then the next create goes without a look.
     pub(crate) last_is_ours: bool,
+    /// How often in a row a commit was seen behind a missing one.
+    pub(crate) gap_looks: u32,
 }
 
 /// What ends the loop.
@@ -183,101 +182,6 @@ impl Committer {
         [offer, follower].into_iter().flatten().min().unwrap_or(now + IDLE_WAKE)
     }
 
-    /// Takes all waiting groups, as far as one commit holds them.
-    fn form_offer(&mut self) {
-        if self.queue.is_empty() {
-            return;
-        }
-        if let Some(ahead) = self.log.bucket().clock_ahead_ms(self.log.env())
-            && ahead.abs() > CLOCK_AHEAD_MS_MAX
-        {
-            let error = Error::unavailable(
-                "write to",
-                self.log.name().as_str(),
-                format!(
-                    "this machine's clock is {} s off the bucket's; set it right",
-                    ahead / 1_000
-                ),
-            );
-            for submission in self.queue.drain(..) {
-                self.shared.left_queue(submission.bytes);
-                submission.answer(Err(error.clone()));
-            }
-            return;
-        }
-        let id = self.log.env().batch_id();
-        let (mut groups, mut waiters, mut ops, mut bytes) =
-            (Vec::new(), Vec::new(), 0, COMMIT_ROOM);
-        while let Some(next) = self.queue.front() {
-            let fits = ops + next.group.ops.len() <= self.batch_ops_max
-                && bytes + next.bytes <= COMMIT_BYTES_MAX;
-            if !fits && !groups.is_empty() {
-                break;
-            }
-            let Some(submission) = self.queue.pop_front() else { break };
-            self.shared.left_queue(submission.bytes);
-            if submission.claim.offer(id) {
-                ops += submission.group.ops.len();
-                bytes += submission.bytes;
-                groups.push(submission.group);
-                waiters.push(submission.reply);
-            }
-        }
-        if !groups.is_empty() {
-            let phase = if self.last_is_ours { Phase::Ready } else { Phase::Look };
-            let now = self.log.env().instant();
-            self.offer = Some(Offer::new(self.batch(id, groups), waiters, phase, now));
-        }
-    }
-
-    fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
-        Batch {
-            id,
-            until: Seq(self.state.seq.0 + UNTIL_WINDOW),
-            from: Arc::clone(&self.writer),
-            groups,
-        }
-    }
-
-    /// Prepares the offer at the tail, unless it is prepared there already, and sends it.
-    async fn begin_create(&mut self) -> Result<(), Error> {
-        let Some(offer) = &mut self.offer else { return Ok(()) };
-        let seq = self.state.seq.next();
-        if offer.prepared.as_ref().is_none_or(|prepared| prepared.seq != seq) {
-            let commit = Commit {
-                format: self.state.format,
-                log: self.state.log,
-                seq,
-                at: self.log.env().now(),
-                writer: Arc::clone(&self.writer),
-                forward: None,
-                prev: self.state.hash,
-                batches: vec![offer.batch.clone()],
-            };
-            let (state, mutant) = (Arc::clone(&self.state), self.log.env().mutant());
-            let work = move || apply::prepare(&state, commit, mutant);
-            let (_, bytes, applied) = if offer.bytes > INLINE_BYTES_MAX {
-                self.log.env().compute(work).await?
-            } else {
-                work()?
-            };
-            offer.prepared = Some(offer::Prepared { seq, bytes, applied });
-        }
-        let Some(prepared) = offer.prepared.take() else { return Ok(()) };
-        if self.log.env().has(Mutant::AnswerBeforeDurable) {
-            offer.answer(
-                &Arc::new(prepared.applied.state.clone()),
-                seq,
-                prepared.applied.batches.first(),
-            );
-        }
-        let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
-        offer.prepared = Some(prepared);
-        self.create_began = Some(self.log.env().instant());
-        self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
-        Ok(())
-    }
-
     async fn on_created(&mut self, created: Created) -> Result<(), Error> {
         self.creating = None;
         let began = self.create_began.take();
@@ -369,9 +273,18 @@ impl Committer {
         }
         let Some(absent_at) = absent_at.filter(|_| !again) else {
             // There is more, or a commit was seen behind a missing one: look once more.
+            self.gap_looks = if again { self.gap_looks + 1 } else { 0 };
+            if self.gap_looks == GAP_LOOKS_MAX {
+                let missing = self.log.object(self.state.seq.next());
+                return Err(Error::damaged(
+                    missing,
+                    "it is missing, but later commits are there: the log has a gap",
+                ));
+            }
             self.follower.more(window.count, window_bytes);
             return Ok(());
         };
+        self.gap_looks = 0;
         self.shared.checked(window.began);
         self.follower.reached(&self.state);
         if window.settles {

@@ -1,8 +1,20 @@
 //! A batch on its way into the log, and those who wait for it.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use super::*;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{BACKOFF_MAX, BACKOFF_MIN};
+use crate::apply::{Applied, GroupResult};
+use crate::bucket::Failure;
+use crate::commit::{Batch, Group};
+use crate::error::Error;
+use crate::key::{BatchId, Seq};
+use crate::state::State;
 
 /// A request in the queue.
 #[derive(Debug)]

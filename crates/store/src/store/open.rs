@@ -21,6 +21,9 @@ const START_WINDOW_MAX: u64 = 64;
 /// How often a start tries again what failed in passing.
 const START_ATTEMPTS: u32 = 5;
 
+/// About the most bytes that are read at once at a start.
+const START_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
+
 impl Store {
     pub(super) async fn open_log(
         &self,
@@ -155,40 +158,58 @@ async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<S
     Err(Error::unavailable("create", object, "the bucket does not confirm it"))
 }
 
-/// Applies every commit behind `state`, until the next one is proved absent; with the moment at
-/// which the result was surely current.
+/// Applies every commit behind `state`, until the next one is proved absent and a listing shows
+/// none behind it; with the moment at which the result was surely current.
 async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
     let mut count = 1;
     let mut attempt = 1;
     loop {
-        let mut bytes_read = 0;
-        let mut absent = false;
         let began = log.env().instant();
-        for read in log.read_window(state.seq().next(), count).await {
+        let next = state.seq().next();
+        let window = log.read_window(next, count).await;
+        let bytes_read: usize = window.iter().flatten().flatten().map(bytes::Bytes::len).sum();
+        let all_found = window.iter().all(|read| matches!(read, Ok(Some(_))));
+        let mut failure = None;
+        for read in window {
             match read {
-                Ok(Some(_)) if absent => absent = false,
                 Ok(Some(bytes)) => {
-                    bytes_read += bytes.len() as u64;
                     let object = log.object(state.seq().next());
                     state = apply::apply(&state, &object, &bytes, log.env().mutant())?.1.state;
-                    attempt = 1;
                 }
-                Ok(None) => absent = true,
-                Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
-                    return Err(failure.into_error("read", log.object(state.seq().next())));
-                }
-                Err(_) => {
-                    log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
-                    attempt += 1;
+                Ok(None) => break,
+                Err(failed) => {
+                    failure = Some(failed);
                     break;
                 }
             }
         }
-        if absent {
-            return Ok((state, began));
+        let missing = state.seq().next();
+        if all_found {
+            let commit_bytes = (bytes_read as u64 / count).max(1);
+            count = (count * 2)
+                .clamp(1, START_WINDOW_MAX.min((START_WINDOW_BYTES / commit_bytes).max(1)));
+            attempt = 1;
+            continue;
         }
-        let commit_bytes = (bytes_read / count).max(1);
-        count =
-            (count * 2).clamp(1, START_WINDOW_MAX.min((64 * 1024 * 1024 / commit_bytes).max(1)));
+        let beyond = match failure {
+            Some(failure) => Err(failure),
+            None => log.beyond(missing).await,
+        };
+        match beyond {
+            Ok(None) => return Ok((state, began)),
+            Ok(Some(beyond)) if attempt == START_ATTEMPTS => {
+                return Err(Error::damaged(
+                    log.object(missing),
+                    format!("it is missing, but {beyond} is there: the log has a gap; restore it"),
+                ));
+            }
+            Err(failure) if failure.is_final || attempt == START_ATTEMPTS => {
+                return Err(failure.into_error("read", log.object(missing)));
+            }
+            Ok(Some(_)) | Err(_) => {
+                log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
+                attempt = if missing > next { 1 } else { attempt + 1 };
+            }
+        }
     }
 }

@@ -1,0 +1,114 @@
+//! From the queue to a create under way: the group commit.
+
+use std::sync::Arc;
+
+use super::offer::{self, Offer, Phase};
+use super::{Committer, INLINE_BYTES_MAX};
+use crate::apply;
+use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
+use crate::env::Mutant;
+use crate::error::Error;
+use crate::key::{BatchId, Seq};
+
+/// A clock further off the bucket's must not stamp commits: it could expire every
+/// idempotency key.
+const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
+/// The room that a commit's own members take.
+const COMMIT_ROOM: usize = 4 * 1024;
+
+impl Committer {
+    /// Takes all waiting groups, as far as one commit holds them.
+    pub(super) fn form_offer(&mut self) {
+        if self.queue.is_empty() {
+            return;
+        }
+        if let Some(ahead) = self.log.bucket().clock_ahead_ms(self.log.env())
+            && ahead.abs() > CLOCK_AHEAD_MS_MAX
+        {
+            let error = Error::unavailable(
+                "write to",
+                self.log.name().as_str(),
+                format!(
+                    "this machine's clock is {} s off the bucket's; set it right",
+                    ahead / 1_000
+                ),
+            );
+            for submission in self.queue.drain(..) {
+                self.shared.left_queue(submission.bytes);
+                submission.answer(Err(error.clone()));
+            }
+            return;
+        }
+        let id = self.log.env().batch_id();
+        let (mut groups, mut waiters, mut ops, mut bytes) =
+            (Vec::new(), Vec::new(), 0, COMMIT_ROOM);
+        while let Some(next) = self.queue.front() {
+            let fits = ops + next.group.ops.len() <= self.batch_ops_max
+                && bytes + next.bytes <= COMMIT_BYTES_MAX;
+            if !fits && !groups.is_empty() {
+                break;
+            }
+            let Some(submission) = self.queue.pop_front() else { break };
+            self.shared.left_queue(submission.bytes);
+            if submission.claim.offer(id) {
+                ops += submission.group.ops.len();
+                bytes += submission.bytes;
+                groups.push(submission.group);
+                waiters.push(submission.reply);
+            }
+        }
+        if !groups.is_empty() {
+            let phase = if self.last_is_ours { Phase::Ready } else { Phase::Look };
+            let now = self.log.env().instant();
+            self.offer = Some(Offer::new(self.batch(id, groups), waiters, phase, now));
+        }
+    }
+
+    pub(super) fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
+        Batch {
+            id,
+            until: Seq(self.state.seq.0 + UNTIL_WINDOW),
+            from: Arc::clone(&self.writer),
+            groups,
+        }
+    }
+
+    /// Prepares the offer at the tail, unless it is prepared there already, and sends it.
+    pub(super) async fn begin_create(&mut self) -> Result<(), Error> {
+        let Some(offer) = &mut self.offer else { return Ok(()) };
+        let seq = self.state.seq.next();
+        if offer.prepared.as_ref().is_none_or(|prepared| prepared.seq != seq) {
+            let commit = Commit {
+                format: self.state.format,
+                log: self.state.log,
+                seq,
+                at: self.log.env().now(),
+                writer: Arc::clone(&self.writer),
+                forward: None,
+                prev: self.state.hash,
+                batches: vec![offer.batch.clone()],
+            };
+            let (state, mutant) = (Arc::clone(&self.state), self.log.env().mutant());
+            let work = move || apply::prepare(&state, commit, mutant);
+            let (_, bytes, applied) = if offer.bytes > INLINE_BYTES_MAX {
+                self.log.env().compute(work).await?
+            } else {
+                work()?
+            };
+            offer.prepared = Some(offer::Prepared { seq, bytes, applied });
+        }
+        let Some(prepared) = offer.prepared.take() else { return Ok(()) };
+        if self.log.env().has(Mutant::AnswerBeforeDurable) {
+            offer.answer(
+                &Arc::new(prepared.applied.state.clone()),
+                seq,
+                prepared.applied.batches.first(),
+            );
+        }
+        let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
+        offer.prepared = Some(prepared);
+        self.create_began = Some(self.log.env().instant());
+        self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
+        Ok(())
+    }
+}
