@@ -231,6 +231,7 @@ pub struct LogArgs {
     pub filename: String,
     /// How many commits
     #[arg(short = 'n', long, value_name = "N", env = "MOVIES_NUMBER", default_value = "20")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub number: u64,
     /// One JSON object a commit
     #[arg(long, env = "MOVIES_JSON", value_parser = BoolishValueParser::new())]
@@ -253,22 +254,15 @@ pub struct CheckArgs {
 }
 
 impl StoreArgs {
-    /// The store's URL. The default folder is created; a folder that was named is not, since a
-    /// mistyped path must not look like an empty catalogue.
-    ///
-    /// # Errors
-    /// Where the default folder cannot be created.
-    pub fn url(&self) -> anyhow::Result<String> {
+    /// The store's URL. Creates nothing.
+    #[must_use]
+    pub fn url(&self) -> String {
         // `MOVIES_STORE=` in a compose file means the same as no variable.
         if let Some(url) = self.store.as_ref().filter(|url| !url.is_empty()) {
-            return Ok(url.clone());
+            return url.clone();
         }
-        if let Some(bucket) = std::env::var("S3_BUCKET_NAME").ok().filter(|name| !name.is_empty()) {
-            return Ok(format!("s3://{bucket}"));
-        }
-        std::fs::create_dir_all(DEFAULT_FOLDER)
-            .with_context(|| format!("cannot create the folder {DEFAULT_FOLDER}"))?;
-        Ok(DEFAULT_FOLDER.to_owned())
+        let bucket = std::env::var("S3_BUCKET_NAME").ok().filter(|name| !name.is_empty());
+        bucket.map_or_else(|| DEFAULT_FOLDER.to_owned(), |name| format!("s3://{name}"))
     }
 }
 

@@ -103,8 +103,7 @@ async fn bind(address: &str, option: &str) -> anyhow::Result<TcpListener> {
 }
 
 fn open_bucket(args: &ServeArgs) -> anyhow::Result<Bucket> {
-    let url = args.store.url()?;
-    Ok(Bucket::open(&url)?)
+    Ok(Bucket::open(&args.store.url())?)
 }
 
 /// Tests the bucket and opens the default collection.

@@ -4,7 +4,6 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use movies_store::Bucket;
 use movies_store::commit::{Action, Batch, Commit, Group, Op, Outcome};
 use movies_store::history::{log_tail, read_commit};
 use movies_store::key::{CollectionName, MovieKey, Seq};
@@ -18,7 +17,7 @@ use crate::config::LogArgs;
 /// Where there is no log, it cannot be read, or standard output cannot be written.
 pub async fn run(args: &LogArgs) -> anyhow::Result<ExitCode> {
     let name = CollectionName::parse(&args.filename)?;
-    let bucket = Bucket::open(&args.store.url()?)?;
+    let bucket = super::open(&args.store)?;
     let Some(tail) = log_tail(&bucket, &name).await? else {
         bail!("{name} in {} has no log", bucket.url());
     };
@@ -40,8 +39,12 @@ pub async fn run(args: &LogArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn as_text(commit: &Commit) -> String {
-    let mut text =
-        format!("commit {}\nDate:   {}\nWriter: {}\n\n", commit.seq, commit.at, commit.writer);
+    let mut text = format!(
+        "commit {}\nDate:   {}\nWriter: {}\n\n",
+        commit.seq,
+        commit.at,
+        plain(&commit.writer)
+    );
     for (batch, group) in groups(commit) {
         let mut whose = String::new();
         if let Some(by) = &group.by {
