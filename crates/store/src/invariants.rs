@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::commit::{Action, Commit, UNTIL_WINDOW};
+use crate::commit::{Action, Commit, Outcome, UNTIL_WINDOW};
 use crate::key::{LogId, Seq};
 use crate::page::Page;
 use crate::snapshot::Snapshot;
@@ -96,13 +96,20 @@ pub fn outcomes_agree(recorded: &Commit, computed: &Commit) -> Result<(), Broken
         ops(recorded).into_iter().zip(ops(computed)).enumerate().find(|(_, (a, b))| a != b);
     Err(match differing {
         Some((index, (recorded, computed))) => format!(
-            "the outcome of op {index} ({}) is recorded as {:?}, but this replica computes {:?}",
+            "the outcome of op {index} ({}) is recorded as {}, but this replica computes {}",
             recorded.action.name(),
-            recorded.out,
-            computed.out
+            told(recorded.out),
+            told(computed.out)
         ),
         None => "its outcomes are not those that this replica computes".to_owned(),
     })
+}
+
+fn told(outcome: Option<Outcome>) -> String {
+    let Some(Outcome { code, tag, was }) = outcome else { return "nothing".to_owned() };
+    let tag = tag.map_or_else(String::new, |tag| format!(", tag m-{tag}"));
+    let was = was.map_or_else(String::new, |was| format!(", changed in commit {was} before"));
+    format!("{code}{tag}{was}")
 }
 
 /// Invariant 7 for one page: sorted, in bounds, and the columns agree with the JSON.

@@ -99,9 +99,13 @@ fn a_reader_that_stalls_is_cut() {
     write!(second, "GET /api/movies HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     // Both places are taken until the server cuts them.
     wait_until("a place is free", || server.get("/livez").status == 200);
-    let mut rest = Vec::new();
-    drop(stalled.read_to_end(&mut rest));
-    assert!(rest.len() < 12_000_000, "the whole answer was delivered: {}", rest.len());
+    // Either may be the one whose place it was.
+    let delivered = [stalled, second].map(|mut reader| {
+        let mut rest = Vec::new();
+        drop(reader.read_to_end(&mut rest));
+        rest.len()
+    });
+    assert!(delivered.iter().any(|bytes| *bytes < 12_000_000), "both got all: {delivered:?}");
 }
 
 #[test]
