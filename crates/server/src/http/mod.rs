@@ -30,6 +30,8 @@ mod negotiate;
 mod precondition;
 pub(crate) mod problem;
 mod suggest;
+#[cfg(test)]
+mod tests;
 
 /// Every route that is documented, with the document.
 fn documented() -> OpenApiRouter<App> {
