@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action, Code, Group, Op};
-use movies_store::key::CollectionName;
+use movies_store::key::{CollectionName, Seq};
 use movies_store::{Absent, Collection};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -55,7 +55,7 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = "c-00112233445566778899aabbccddeeff-42")]
     tag: Option<String>,
-    /// When a movie last changed.
+    /// When a movie last changed; absent before the first change.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     changed_at: Option<String>,
@@ -84,7 +84,7 @@ impl Status {
             version: Some(state.version().0.0),
             seq: Some(state.seq().0),
             tag: Some(state.tag().to_string()),
-            changed_at: Some(state.changed_at().to_string()),
+            changed_at: (state.version().0 > Seq::ZERO).then(|| state.changed_at().to_string()),
             ..Self::closed(name)
         }
     }
