@@ -173,8 +173,9 @@ fn nonsense_is_no_request() {
         b"PUT /api/movies/a/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n{}",
     ] {
         let mut stream = converse(server.address());
-        stream.write_all(sent).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        drop(stream.write_all(sent));
+        // The server may have hung up already.
+        drop(stream.shutdown(std::net::Shutdown::Write));
         let mut told = Vec::new();
         drop(stream.read_to_end(&mut told));
         let told = String::from_utf8_lossy(&told);
