@@ -165,7 +165,7 @@ impl Suite<'_> {
     }
 
     async fn another_replica_reads_an_acknowledged_write(&self) -> Told {
-        let name = self.name("fresh")?;
+        let name = self.name("frais é")?;
         let (a, b) = (self.opened("a", &name).await?, self.opened("b", &name).await?);
         for index in 0_u16..10 {
             submit(&a, put("Heat", 1995, &format!("{{\"edit\":{index}}}"))?).await?;

@@ -53,6 +53,8 @@ pub(crate) struct Follower {
     waiting: Vec<ProbeWaiter>,
     /// Served by the read under way.
     joined: Vec<ProbeWaiter>,
+    /// Served by the create under way, if it succeeds: it began after they had arrived.
+    covered: Vec<ProbeWaiter>,
     read: Option<BoxFuture<'static, Window>>,
     next_count: u64,
     not_before: Instant,
@@ -69,6 +71,7 @@ impl Follower {
             arrivals,
             waiting: Vec::new(),
             joined: Vec::new(),
+            covered: Vec::new(),
             read: None,
             next_count: 1,
             not_before: now,
@@ -151,11 +154,36 @@ impl Follower {
     pub(crate) fn failed(&mut self, failure: &Failure, log: &Log, tail: Seq) {
         let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
         self.failures += 1;
+        // What was too much at once may come one by one; who has given up is forgotten.
+        self.next_count = 1;
+        self.joined.retain(|waiter| !waiter.is_closed());
+        self.waiting.retain(|waiter| !waiter.is_closed());
         self.not_before = log.env().instant() + log.env().jittered(pause);
         if failure.is_final {
             let error = failure.clone().into_error("read", log.object(tail.next()));
             self.answer(&Err(error));
         }
+    }
+
+    /// A create begins: if it succeeds, the state was current after these readers had arrived.
+    pub(crate) fn cover(&mut self) {
+        while let Ok(waiter) = self.arrivals.try_recv() {
+            self.add(waiter);
+        }
+        self.covered.append(&mut self.waiting);
+    }
+
+    /// The create succeeded.
+    pub(crate) fn covered(&mut self, state: &Arc<State>) {
+        for waiter in self.covered.drain(..) {
+            // A reader that is gone does not mind.
+            let _ = waiter.send(Ok(Arc::clone(state)));
+        }
+    }
+
+    /// The create came to nothing that proves anything.
+    pub(crate) fn uncover(&mut self) {
+        self.waiting.append(&mut self.covered);
     }
 
     /// The tail was reached: everyone who waited for this read is answered.
@@ -178,6 +206,7 @@ impl Follower {
         while let Ok(waiter) = self.arrivals.try_recv() {
             self.waiting.push(waiter);
         }
+        self.uncover();
         self.joined.append(&mut self.waiting);
         self.answer(&Err(error.clone()));
     }

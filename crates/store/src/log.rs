@@ -11,7 +11,7 @@ use crate::env::Env;
 use crate::key::{CollectionName, Seq};
 
 /// How long one read of a commit may take before it is tried again.
-const READ_DEADLINE: Duration = Duration::from_secs(15);
+const READ_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The commit objects of one collection.
 #[derive(Clone, Debug)]
@@ -71,13 +71,21 @@ impl Log {
 
     /// Whether commit `seq` is absent right now, where that can be told without a round trip.
     pub(crate) fn is_absent(&self, seq: Seq) -> Option<bool> {
-        self.folder.as_ref()?.is_absent(seq)
+        self.folder.as_ref()?.is_absent(seq, self.env.instant())
     }
 
     /// Creates commit `seq` only if that number is free. On a folder, `Yes` means that file and
     /// directory are synced. Dropping the future leaves the outcome unknown.
     pub(crate) async fn create(&self, seq: Seq, bytes: Bytes) -> Created {
-        self.bucket.create(&self.bucket.path(&self.object(seq)), bytes).await
+        match self.bucket.create(&self.bucket.path(&self.object(seq)), bytes).await {
+            // A folder is linked first and synced then: a refusal may have come after the link.
+            Created::Refused(failure)
+                if self.folder.is_some() && self.is_absent(seq) != Some(true) =>
+            {
+                Created::Unknown(failure)
+            }
+            created => created,
+        }
     }
 
     /// Reads commit `seq`; `None` is proof that it did not exist at some moment of the call.
@@ -89,7 +97,9 @@ impl Log {
             Err(Failure::passing(format!("no answer within {} s", READ_DEADLINE.as_secs())))
         })?;
         match (&self.folder, found) {
-            (Some(folder), None) if seq > Seq(1) && folder.is_absent(seq).is_none() => {
+            (Some(folder), None)
+                if seq > Seq(1) && folder.is_absent(seq, self.env.instant()).is_none() =>
+            {
                 Err(Failure::passing("the folder of the commits is gone or is another one"))
             }
             (_, found) => Ok(found.map(|found| found.bytes)),

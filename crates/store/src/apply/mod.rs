@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::commit::{
-    Action, Adoption, Batch, Change, Code, Commit, FileRegister, Group, Op, Outcome,
+    Action, Adoption, Batch, Change, Code, Commit, FORMAT, FileRegister, Group, Op, Outcome,
 };
 use crate::env::Mutant;
 use crate::error::{Error, Result};
@@ -50,6 +50,7 @@ pub fn prepare(
     mut commit: Commit,
     mutant: Option<Mutant>,
 ) -> Result<(Commit, Bytes, Applied)> {
+    check_format(state, &format!("commit {}", state.seq))?;
     let mut applied = judge(state, &commit, mutant).map_err(|found| {
         Error::damaged(format!("commit {}, not yet written", commit.seq), found)
     })?;
@@ -78,7 +79,20 @@ pub fn apply(
     invariants::outcomes_agree(&commit, &recomputed)
         .map_err(|found| Error::damaged(object, found))?;
     applied.state.hash = Some(CommitHash::of(bytes));
+    check_format(&applied.state, object)?;
     Ok((commit, applied))
+}
+
+/// A log that was upgraded beyond this binary is neither served nor written.
+fn check_format(state: &State, object: &str) -> Result<()> {
+    if state.format > FORMAT {
+        let found = format!(
+            "it raises the log to format {}; this version knows format {FORMAT}; upgrade movies-api",
+            state.format
+        );
+        return Err(Error::unsupported(object, found));
+    }
+    Ok(())
 }
 
 /// Judges every group of a commit. The state's hash is left to the caller, who has the bytes.

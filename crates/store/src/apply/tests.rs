@@ -318,9 +318,11 @@ fn an_upgrade_is_alone_and_ends_what_this_version_can_apply() {
     let upgrade = Group::of(Action::Upgrade { to: 2 });
     let crowd = vec![batch(9, 9, vec![upgrade.clone(), group(&[put("A", "{}")])])];
     assert!(prepare(&state, commit(&state, 0, crowd), None).is_err());
-    let (state, codes) = write_groups(&state, &[upgrade]);
-    assert_eq!(codes, [[Code::Replaced]]);
-    assert!(prepare(&state, commit(&state, 0, vec![]), None).is_err());
+    let alone = commit(&state, 0, vec![batch(9, 9, vec![upgrade])]);
+    let (_, bytes, applied) = prepare(&state, alone, None).unwrap();
+    let error = apply(&state, "commit/2", &bytes, None).unwrap_err().to_string();
+    assert!(error.contains("format 2"), "{error}");
+    assert!(prepare(&applied.state, commit(&applied.state, 0, vec![]), None).is_err());
 }
 
 #[test]

@@ -7,24 +7,41 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::time::Instant;
 
 use super::Failure;
 use crate::key::Seq;
+
+/// How long the folder's identity is believed: a folder that was removed, unmounted or swapped for
+/// another is noticed after this at the latest.
+const IDENTITY_AGE_MS_MAX: u64 = 1_000;
 
 /// The commits of one collection in a folder.
 #[derive(Debug)]
 pub(crate) struct Folder {
     root: PathBuf,
     commits: PathBuf,
-    /// Which folder it was when it was first seen: an unmounted disk leaves another one behind.
-    identity: OnceLock<Identity>,
+    pinned: OnceLock<Pinned>,
+}
+
+/// The directory as it was first seen. A name that is missing in it is absent from this very log,
+/// whatever has become of the path since.
+#[derive(Debug)]
+struct Pinned {
+    directory: File,
+    identity: Identity,
+    since: Instant,
+    /// When the path was last seen to lead here, in milliseconds after `since`.
+    seen_ms: AtomicU64,
 }
 
 type Identity = (u64, u64);
 
 impl Folder {
     pub(super) fn new(root: PathBuf, commits: PathBuf) -> Self {
-        Self { root, commits, identity: OnceLock::new() }
+        Self { root, commits, pinned: OnceLock::new() }
     }
 
     /// Makes the folder of the commits: without it absence cannot be proved. `unique` names the
@@ -41,17 +58,29 @@ impl Folder {
         })
     }
 
-    /// Whether commit `seq` is absent; `None` where that cannot be told this way. Takes about a
-    /// microsecond on a local disk and never touches the runtime.
-    pub(crate) fn is_absent(&self, seq: Seq) -> Option<bool> {
-        match fs::symlink_metadata(self.commits.join(format!("{seq:020}.json", seq = seq.0))) {
-            Ok(_) => Some(false),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let now = identity(&fs::symlink_metadata(&self.commits).ok()?);
-                (*self.identity.get_or_init(|| now) == now).then_some(true)
+    /// Whether commit `seq` is absent; `None` where that cannot be told this way. One `fstatat` of
+    /// about a microsecond on a local disk; never touches the runtime.
+    pub(crate) fn is_absent(&self, seq: Seq, now: Instant) -> Option<bool> {
+        let pinned = match self.pinned.get() {
+            Some(pinned) => pinned,
+            None => self.pin(now)?,
+        };
+        let age = u64::try_from(now.saturating_duration_since(pinned.since).as_millis()).ok()?;
+        if age > pinned.seen_ms.load(Ordering::Relaxed) + IDENTITY_AGE_MS_MAX {
+            let found = identity(&fs::metadata(&self.commits).ok()?);
+            if found != pinned.identity {
+                return None;
             }
-            Err(_) => None,
+            pinned.seen_ms.store(age, Ordering::Relaxed);
         }
+        exists_in(&pinned.directory, &file_name(seq)).map(|exists| !exists)
+    }
+
+    fn pin(&self, now: Instant) -> Option<&Pinned> {
+        let directory = File::open(&self.commits).ok()?;
+        let identity = identity(&directory.metadata().ok()?);
+        let seen_ms = AtomicU64::new(0);
+        Some(self.pinned.get_or_init(|| Pinned { directory, identity, since: now, seen_ms }))
     }
 
     /// Makes what was read durable: another process may have linked a commit and not yet synced
@@ -59,6 +88,33 @@ impl Folder {
     pub(crate) fn sync(&self) -> io::Result<()> {
         sync_directory(&self.commits)
     }
+}
+
+/// `<20 digits>.json`, without an allocation: every read on a folder asks for one.
+fn file_name(seq: Seq) -> [u8; 25] {
+    let mut name = *b"00000000000000000000.json";
+    let mut rest = seq.0;
+    for digit in name.iter_mut().take(20).rev() {
+        // A digit is under 10.
+        *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+    }
+    name
+}
+
+#[cfg(unix)]
+fn exists_in(directory: &File, name: &[u8]) -> Option<bool> {
+    use rustix::fs::{AtFlags, statat};
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Some(true),
+        Err(rustix::io::Errno::NOENT) => Some(false),
+        Err(_) => None,
+    }
+}
+
+#[cfg(not(unix))]
+fn exists_in(_directory: &File, _name: &[u8]) -> Option<bool> {
+    None
 }
 
 #[cfg(unix)]
@@ -116,4 +172,32 @@ fn check_hard_links(root: &FilePath, unique: &str) -> io::Result<()> {
     let _ = fs::remove_file(&to);
     let _ = fs::remove_file(&from);
     linked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_twenty_digits() {
+        assert_eq!(&file_name(Seq(42)), b"00000000000000000042.json");
+        assert_eq!(&file_name(Seq(u64::MAX)), b"18446744073709551615.json");
+    }
+
+    #[test]
+    fn absence_is_told_only_of_the_folder_that_was_seen() {
+        let home = tempfile::tempdir().unwrap();
+        let commits = home.path().join("commit");
+        let folder = Folder::new(home.path().to_owned(), commits.clone());
+        let now = Instant::now();
+        assert_eq!(folder.is_absent(Seq(1), now), None, "there is no folder yet");
+        fs::create_dir(&commits).unwrap();
+        assert_eq!(folder.is_absent(Seq(1), now), Some(true));
+        fs::write(commits.join("00000000000000000001.json"), "x").unwrap();
+        assert_eq!(folder.is_absent(Seq(1), now), Some(false));
+        fs::rename(&commits, home.path().join("away")).unwrap();
+        fs::create_dir(&commits).unwrap();
+        let later = now + std::time::Duration::from_millis(IDENTITY_AGE_MS_MAX + 2);
+        assert_eq!(folder.is_absent(Seq(2), later), None, "it is another folder");
+    }
 }

@@ -164,7 +164,10 @@ impl Bucket {
     }
 
     pub(crate) fn path(&self, relative: &str) -> Path {
-        relative.split('/').fold(self.inner.prefix.clone(), Path::join)
+        let prefix = self.inner.prefix.as_ref();
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        // Verbatim: `join` would percent-encode what is not ASCII, and a person would not find it.
+        Path::parse(format!("{prefix}{slash}{relative}")).expect("names were checked when parsed")
     }
 
     pub(crate) fn prefix(&self) -> &Path {

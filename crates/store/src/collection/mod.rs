@@ -9,12 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::apply;
-use crate::commit::{Action, COMMIT_BYTES_MAX, Code, Commit, GROUP_OPS_MAX, Group, Outcome};
+use crate::commit::{
+    Action, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Code, Commit, GROUP_OPS_MAX, Group, Outcome,
+};
 use crate::committer::{Claim, Committer, Submission, Verdict};
 use crate::env::Mutant;
 use crate::error::{Error, Result};
 use crate::follower::{Follower, ProbeWaiter};
-use crate::key::{CollectionName, Seq};
+use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
 use crate::state::State;
 use crate::store::Options;
@@ -111,7 +113,7 @@ impl Collection {
             state,
             submissions: submitted,
             writer: options.replica.as_str().into(),
-            batch_ops_max: options.batch_ops_max.max(1),
+            batch_ops_max: options.batch_ops_max.clamp(1, COMMIT_OPS_MAX),
             queue: std::collections::VecDeque::new(),
             offer: None,
             creating: None,
@@ -249,13 +251,11 @@ impl Collection {
         let (claim, answer) = self.enqueue(group)?;
         match log.env().timeout(left(), answer).await {
             Some(Ok(verdict)) => {
-                let judged = log.env().timeout(left(), self.judgement(verdict?, movies)).await;
+                let batch = claim.withdraw().ok_or(Error::Closing)?;
+                let judged = self.judgement(verdict?, batch, movies);
                 // It is judged, but what the first request got cannot be read again in time.
-                judged.unwrap_or_else(|| {
-                    Err(claim
-                        .withdraw()
-                        .map_or(Error::Closing, |batch| Error::OutcomeUnknown { batch }))
-                })
+                let judged = log.env().timeout(left(), judged).await;
+                judged.unwrap_or(Err(Error::OutcomeUnknown { batch }))
             }
             Some(Err(_)) => Err(claim
                 .withdraw()
@@ -300,11 +300,11 @@ impl Collection {
     fn enqueue(&self, group: Group) -> Result<(Arc<Claim>, oneshot::Receiver<Result<Verdict>>)> {
         let shared = &self.inner.shared;
         let bytes = group.encoded_len();
-        if group.ops.len() > GROUP_OPS_MAX || bytes > COMMIT_BYTES_MAX / 2 {
+        if !(1..=GROUP_OPS_MAX).contains(&group.ops.len()) || bytes > COMMIT_BYTES_MAX / 2 {
             return Err(Error::Unprocessable {
                 object: self.name().to_string(),
                 reason: format!(
-                    "one request may carry {GROUP_OPS_MAX} changes and {} bytes; send it in parts",
+                    "one request may carry 1 to {GROUP_OPS_MAX} changes and {} bytes; send it in parts",
                     COMMIT_BYTES_MAX / 2
                 )
                 .into(),
@@ -330,10 +330,20 @@ impl Collection {
         }
     }
 
-    async fn judgement(&self, verdict: Verdict, movies: Vec<Option<Bytes>>) -> Result<Judgement> {
+    async fn judgement(
+        &self,
+        verdict: Verdict,
+        batch: BatchId,
+        movies: Vec<Option<Bytes>>,
+    ) -> Result<Judgement> {
         let Verdict { state, seq, result } = verdict;
         if let Some((first_seq, group)) = result.first_use {
-            return self.replay(state, first_seq, group).await;
+            let replayed = self.replay(state, first_seq, group).await;
+            return replayed.map_err(|error| match error {
+                // It was judged: "nothing happened" would be untrue.
+                Error::Unavailable { .. } => Error::OutcomeUnknown { batch },
+                other => other,
+            });
         }
         let results = result.outcomes.into_iter().zip(movies);
         let results = results.map(|(outcome, movie)| OpResult { outcome, movie }).collect();

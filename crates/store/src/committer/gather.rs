@@ -107,6 +107,9 @@ impl Committer {
         }
         let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
         offer.prepared = Some(prepared);
+        if self.log.is_folder() {
+            self.follower.cover();
+        }
         self.create_began = Some(self.log.env().instant());
         self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
         Ok(())

@@ -141,6 +141,10 @@ impl Committer {
 
     /// Begins whatever is due: an offer, a create, a read.
     async fn begin_work(&mut self) -> Result<(), Error> {
+        if self.creating.is_none() {
+            // Readers whom the last create did not serve wait for a read of their own.
+            self.follower.uncover();
+        }
         while let Ok(submission) = self.submissions.try_recv() {
             self.queue.push_back(submission);
         }
@@ -194,6 +198,7 @@ impl Committer {
                 let Some(prepared) = offer.prepared.take() else { return Ok(()) };
                 self.last_is_ours = true;
                 self.install(prepared.seq, prepared.applied, &[id]);
+                self.follower.covered(&self.state);
                 if let Some(began) = began {
                     self.shared.checked(began);
                 }
@@ -240,6 +245,7 @@ impl Committer {
         let mut absent_at = None;
         let mut again = false;
         let mut failure = None;
+        let before = self.state.seq;
         let mut window_bytes = 0;
         for (offset, read) in window.reads.into_iter().enumerate() {
             let seq = Seq(window.from.0 + offset as u64);
@@ -273,7 +279,8 @@ impl Committer {
         }
         let Some(absent_at) = absent_at.filter(|_| !again) else {
             // There is more, or a commit was seen behind a missing one: look once more.
-            self.gap_looks = if again { self.gap_looks + 1 } else { 0 };
+            let stuck = again && self.state.seq == before;
+            self.gap_looks = if stuck { self.gap_looks + 1 } else { 0 };
             if self.gap_looks == GAP_LOOKS_MAX {
                 let missing = self.log.object(self.state.seq.next());
                 return Err(Error::damaged(

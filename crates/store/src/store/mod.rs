@@ -273,6 +273,11 @@ impl Slot {
         self.collection.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether it holds neither a collection nor anybody who waits for one.
+    fn is_empty(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) == 1 && self.current().is_none()
+    }
+
     /// Since when nobody has used it; `None` while somebody does, or is about to.
     fn idle_since(self: &Arc<Self>) -> Option<Instant> {
         if Arc::strong_count(self) > 1 {
@@ -294,6 +299,8 @@ impl Inner {
 
     /// Unloads the longest unused collections until one more fits.
     fn make_room(&self, slots: &mut BTreeMap<CollectionName, Arc<Slot>>) -> Result<()> {
+        // Openings that came to nothing leave empty slots behind when their callers go away.
+        slots.retain(|_, slot| !slot.is_empty());
         loop {
             let bytes: u64 = slots
                 .values()

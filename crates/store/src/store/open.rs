@@ -197,6 +197,10 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
         };
         match beyond {
             Ok(None) => return Ok((state, began)),
+            // What was absent and is there now was made since: the state was current when we looked.
+            Ok(Some(_)) if matches!(log.read(missing).await, Ok(Some(_))) => {
+                return Ok((state, began));
+            }
             Ok(Some(beyond)) if attempt == START_ATTEMPTS => {
                 return Err(Error::damaged(
                     log.object(missing),
@@ -209,6 +213,7 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
             Ok(Some(_)) | Err(_) => {
                 log.env().sleep(log.env().jittered(Duration::from_millis(100) * attempt)).await;
                 attempt = if missing > next { 1 } else { attempt + 1 };
+                count = 1;
             }
         }
     }
