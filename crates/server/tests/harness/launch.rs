@@ -245,6 +245,13 @@ impl Server {
         String::from_utf8_lossy(&log).into_owned()
     }
 
+    /// Waits until standard error has this in it: what the process has written may still be on its
+    /// way here.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        wait_until(&format!("it says {text:?}"), || self.log().contains(text));
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the child is ours");
     }

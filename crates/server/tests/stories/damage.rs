@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::harness::{Launch, Server, folder, wait_until};
+use crate::harness::{Launch, Server, folder};
 
 /// A folder with a log of five commits; the third is `commit(3)`.
 fn five_commits(name: &str) -> tempfile::TempDir {
@@ -121,7 +121,7 @@ fn damage_of_one_collection_leaves_the_others_alone() {
     let refused = server.get("/api/movies?filename=b.json").is_problem(500, "damaged");
     assert!(!refused.text().contains(home.path().to_str().unwrap()), "{}", refused.text());
     server.put("/api/movies/Heat/1995?filename=b.json", "{}").is(500);
-    wait_until("the log names the object", || server.log().contains("00000000000000000003.json"));
+    server.says("00000000000000000003.json");
     server.get("/readyz").is(200);
     server.get("/api/movies").is(200);
 }
@@ -137,5 +137,5 @@ fn damage_that_comes_while_it_serves_stops_the_collection() {
     server.get("/readyz").is(503);
     server.get("/livez").is(200);
     assert_eq!(std::fs::read_to_string(&next).unwrap(), "{}");
-    assert!(server.log().contains("00000000000000000006.json"), "{}", server.log());
+    server.says("00000000000000000006.json");
 }

@@ -1,6 +1,7 @@
 //! What a client may take (api.md section 6), slow ones included.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 
 use crate::harness::{Launch, Server, converse, exchange, wait_until};
 
@@ -130,25 +131,43 @@ fn one_connection_too_many_is_told_so() {
 fn a_server_out_of_files_recovers() {
     let launch = Launch::through(&["/bin/sh", "-c", "ulimit -n 40; exec \"$@\"", "sh"]);
     let server = launch.args("serve --listen 127.0.0.1:0 --store memory://").start();
-    assert!(server.log().contains("ulimit -n"), "{}", server.log());
+    server.says("ulimit -n");
     let held: Vec<_> = (0..60).map(|_| converse(server.address())).collect();
-    wait_until("no file is left", || server.log().contains("cannot accept"));
+    server.says("cannot accept");
     assert!(server.log().matches("cannot accept").count() < 50, "it spins");
     drop(held);
     server.get("/livez").is(200);
 }
 
+/// Begins HTTP/2 with prior knowledge: the preface, SETTINGS with this payload, and on stream 1 a
+/// GET of `/` by static table indices 2, 6 and 4, with `:authority` (1) as a literal.
+fn http_2(server: &Server, settings: &[u8]) -> TcpStream {
+    let frame = |kind: u8, flags: u8, stream: u8, payload: &[u8]| {
+        let len = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, len, kind, flags, 0, 0, 0, stream], payload].concat()
+    };
+    let settings = frame(4, 0, 0, settings);
+    let headers = frame(1, 5, 1, b"\x82\x86\x84\x01\x09localhost");
+    let request = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers].concat();
+    let mut stream = converse(server.address());
+    stream.write_all(&request).unwrap();
+    stream
+}
+
+#[test]
+fn an_http_2_client_that_never_opens_its_window_is_cut() {
+    let server = Server::with("--stall-timeout 300ms");
+    // SETTINGS_INITIAL_WINDOW_SIZE (4) is 0: the answer's head may come, its body may not.
+    let mut stream = http_2(&server, &[0, 4, 0, 0, 0, 0]);
+    let mut told = Vec::new();
+    drop(stream.read_to_end(&mut told));
+    assert!(told.len() < 1_000, "the body came all the same: {}", told.len());
+}
+
 #[test]
 fn http_2_with_prior_knowledge_shares_the_port() {
     let server = Server::new();
-    let mut stream = converse(server.address());
-    // The preface, an empty SETTINGS frame, and HEADERS on stream 1: GET http / by static table
-    // indices 2, 6 and 4, `:authority` (1) as a literal.
-    let mut request = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
-    let headers = b"\x82\x86\x84\x01\x09localhost";
-    request.extend([0, 0, u8::try_from(headers.len()).unwrap(), 1, 5, 0, 0, 0, 1]);
-    request.extend(headers);
-    stream.write_all(&request).unwrap();
+    let mut stream = http_2(&server, &[]);
     // Frames: length, type, flags, stream. HEADERS (1) of stream 1 begin with `:status 200` (8).
     loop {
         let mut head = [0; 9];

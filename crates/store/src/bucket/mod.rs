@@ -373,9 +373,9 @@ impl Failure {
             std::io::ErrorKind::PermissionDenied => {
                 Self::lasting(format!("{error}; this user needs to read and write the folder"))
             }
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                Self::lasting(format!("{error}; make room"))
-            }
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => Self::lasting(format!("{error}; make room")),
             _ => Self::passing(error.to_string()),
         }
     }
