@@ -1,0 +1,161 @@
+//! A bucket that fails while it is used: what is acknowledged counts once, what fails says
+//! whether to come back, and nothing stale is ever told.
+
+use std::time::Duration;
+
+use movies_sim::s3::{Fault, Operation, Rule, S3Options, S3Server};
+
+use crate::harness::{Ask, Launch, Server, wait_until};
+
+const HEAT: &str = "/api/movies/Heat/1995";
+
+fn serve(s3: &S3Server) -> Launch {
+    Launch::bare().args("--listen 127.0.0.1:0").env(s3.env())
+}
+
+fn create(server: &Server, path: &str) -> Ask {
+    server.ask("PUT", path).json("{}").header("If-None-Match", "*")
+}
+
+/// Three creates of a movie, each of whose commits meets `fault` at first. Counted twice, the
+/// second would find that the movie exists.
+#[track_caller]
+fn survives(fault: Fault) {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).start();
+    for round in 0..3 {
+        s3.faults().add(Rule::new(fault).on(Operation::PutObject).key("/commit/").next(1));
+        create(&server, &format!("/api/movies/Round/{round}")).send().is(201);
+        s3.faults().clear();
+    }
+    assert_eq!(server.count(), 3);
+    let fresh = serve(&s3).start();
+    assert_eq!(fresh.get("/api/movies").body, server.get("/api/movies").body);
+}
+
+#[test]
+fn a_slow_down_is_waited_out() {
+    survives(Fault::SLOW_DOWN);
+}
+
+#[test]
+fn a_conflict_that_was_none_is_tried_again() {
+    survives(Fault::CONFLICT);
+}
+
+#[test]
+fn an_error_before_the_effect_is_tried_again() {
+    survives(Fault::ERROR_BEFORE_EFFECT);
+}
+
+#[test]
+fn an_error_after_the_effect_counts_once() {
+    survives(Fault::ERROR_AFTER_EFFECT);
+}
+
+#[test]
+fn a_connection_that_breaks_before_the_effect_is_tried_again() {
+    survives(Fault::RESET_BEFORE_EFFECT);
+}
+
+#[test]
+fn a_connection_that_breaks_after_the_effect_counts_once() {
+    survives(Fault::RESET_AFTER_EFFECT);
+}
+
+#[test]
+fn a_conflict_with_oneself_counts_once() {
+    survives(Fault::FALSE_CONFLICT);
+}
+
+#[test]
+fn an_effect_that_comes_a_little_late_counts_once() {
+    survives(Fault::late(Duration::from_millis(300)));
+}
+
+#[test]
+fn a_write_that_takes_effect_long_after_it_was_repeated_counts_once() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).start();
+    s3.faults().add(Rule::new(Fault::HELD).on(Operation::PutObject).key("/commit/").next(1));
+    let first = create(&server, HEAT).send().is(201).etag();
+    server.put(HEAT, r#"{"v":2}"#).is(200);
+    assert_eq!(s3.faults().release(), 1);
+    assert_eq!(server.get(HEAT).is(200).json()["v"], 2);
+    server.ask("PUT", HEAT).if_match(&first).json("{}").send().is(409);
+    let fresh = serve(&s3).start();
+    assert_eq!(fresh.get("/api/movies").body, server.get("/api/movies").body);
+}
+
+#[test]
+fn no_answer_but_the_buckets_own_is_a_proof_of_absence() {
+    for fault in [Fault::FALSE_404_PAGE, Fault::FALSE_404_BUCKET, Fault::DENIED] {
+        let s3 = S3Server::start(S3Options::default());
+        let reader = serve(&s3).args("--poll 1h --request-timeout 2s").start();
+        let writer = serve(&s3).start();
+        writer.put(HEAT, "{}").is(201);
+        s3.faults().add(Rule::new(fault).on(Operation::GetObject).key("/commit/"));
+        // 404 would be stale: the movie was acknowledged.
+        let refused = reader.get(HEAT).is(503);
+        assert!(refused.header("retry-after").is_some(), "{fault:?}: {refused:?}");
+        s3.faults().clear();
+        wait_until("reads are answered again", || reader.get(HEAT).status == 200);
+    }
+}
+
+#[test]
+fn while_the_bucket_is_away_it_says_so_and_afterwards_all_is_well() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).args("--request-timeout 2s --poll 200ms").start();
+    server.put(HEAT, r#"{"v":1}"#).is(201);
+    s3.faults().add(Rule::new(Fault::RESET_BEFORE_EFFECT));
+    for path in ["/api/movies", HEAT, "/api/movies/query?year=1995"] {
+        let refused = server.get(path).is(503);
+        assert!(refused.header("retry-after").is_some(), "{refused:?}");
+        assert_eq!(refused.header("cache-control"), Some("no-store"));
+    }
+    let refused = server.put(HEAT, r#"{"v":2}"#);
+    assert!([503, 504].contains(&refused.status), "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    server.get("/livez").is(200);
+    wait_until("it is not ready", || server.get("/readyz").status == 503);
+    s3.faults().clear();
+    wait_until("it is ready again", || server.get("/readyz").status == 200);
+    server.put(HEAT, r#"{"v":3}"#).is(200);
+    assert_eq!(server.get(HEAT).is(200).json()["v"], 3);
+}
+
+#[test]
+fn an_unknown_outcome_may_be_asked_for_again_by_its_key() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).args("--request-timeout 2s").start();
+    // The commit is stored, its answer lost, and then nobody can look.
+    let stored = Rule::new(Fault::RESET_AFTER_EFFECT);
+    s3.faults().add(stored.on(Operation::PutObject).key("/commit/").next(1));
+    s3.faults().add(Rule::new(Fault::RESET_BEFORE_EFFECT));
+    let put = create(&server, HEAT).header("Idempotency-Key", "once");
+    let unknown = put.send().is_problem(504, "outcome-unknown");
+    assert!(unknown.header("retry-after").is_some(), "{unknown:?}");
+    s3.faults().clear();
+    wait_until("the first outcome is told", || put.send().status == 201);
+    assert_eq!(put.send().is(201).header("movies-replayed"), Some("true"));
+}
+
+#[test]
+fn what_was_acknowledged_before_a_crash_amid_lost_answers_is_there() {
+    let s3 = S3Server::start(S3Options::default());
+    let mut server = serve(&s3).start();
+    let lost = Rule::new(Fault::LOST_ANSWER).on(Operation::PutObject).key("/commit/");
+    s3.faults().add(lost.next(1));
+    let put = create(&server, HEAT).header("Idempotency-Key", "once");
+    let commit = "movies.json.log/commit/00000000000000000002.json";
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| put.try_send());
+        wait_until("the commit is stored", || s3.object(commit).is_some());
+        server.kill();
+        assert!(client.join().unwrap().is_none(), "nobody was told");
+    });
+    let fresh = serve(&s3).start();
+    let again = create(&fresh, HEAT).header("Idempotency-Key", "once").send().is(201);
+    assert_eq!(again.header("movies-replayed"), Some("true"));
+}
