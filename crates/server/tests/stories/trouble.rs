@@ -159,3 +159,36 @@ fn what_was_acknowledged_before_a_crash_amid_lost_answers_is_there() {
     let again = create(&fresh, HEAT).header("Idempotency-Key", "once").send().is(201);
     assert_eq!(again.header("movies-replayed"), Some("true"));
 }
+
+#[test]
+fn amid_many_faults_no_replica_is_left_behind_and_nothing_is_lost() {
+    let s3 = S3Server::start(S3Options::default());
+    let servers = [(); 2].map(|()| serve(&s3).args("--request-timeout 8s").start());
+    for fault in [
+        Fault::SLOW_DOWN,
+        Fault::CONFLICT,
+        Fault::FALSE_CONFLICT,
+        Fault::ERROR_AFTER_EFFECT,
+        Fault::RESET_AFTER_EFFECT,
+        Fault::RESET_BEFORE_EFFECT,
+    ] {
+        s3.faults().add(Rule::new(fault).key("/commit/").chance(0.05));
+    }
+    // A replica whose pauses only ever grew would lose each race to the other and time out.
+    std::thread::scope(|scope| {
+        for client in 0..6 {
+            let server = &servers[client % 2];
+            scope.spawn(move || {
+                for year in 0..20 {
+                    create(server, &format!("/api/movies/Rain{client}/{year}")).send().is(201);
+                }
+            });
+        }
+    });
+    s3.faults().clear();
+    let fresh = serve(&s3).start();
+    assert_eq!(fresh.count(), 6 * 20);
+    for server in &servers {
+        assert_eq!(server.get("/api/movies").body, fresh.get("/api/movies").body);
+    }
+}

@@ -277,6 +277,9 @@ impl Committer {
             }
             return Ok(());
         }
+        if let Some(offer) = &mut self.offer {
+            offer.answered();
+        }
         let Some(absent_at) = absent_at.filter(|_| !again) else {
             // There is more, or a commit was seen behind a missing one: look once more.
             let stuck = again && self.state.seq == before;

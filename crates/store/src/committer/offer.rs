@@ -144,6 +144,12 @@ impl Offer {
         pause
     }
 
+    /// The bucket answers again: pauses begin anew. Else a batch that has met a few faults would
+    /// come two seconds late to every race from then on.
+    pub(super) fn answered(&mut self) {
+        self.failures = 0;
+    }
+
     /// The batch was judged in commit `seq`. One without groups withdrew it: nothing happened.
     pub(super) fn answer(
         &mut self,
