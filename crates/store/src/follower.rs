@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::bucket::Failure;
 use crate::env::Mutant;
 use crate::error::Result;
@@ -23,8 +24,6 @@ use crate::state::State;
 const WINDOW_MAX: u64 = 64;
 /// About the most bytes that are read at once while catching up.
 const WINDOW_BYTES_MAX: u64 = 64 * 1024 * 1024;
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
 /// A reader that waits for a proof that the state is current.
 pub(crate) type ProbeWaiter = oneshot::Sender<Result<Arc<State>>>;
@@ -58,7 +57,7 @@ pub(crate) struct Follower {
     read: Option<BoxFuture<'static, Window>>,
     next_count: u64,
     not_before: Instant,
-    failures: u32,
+    backoff: Backoff,
     poll: Duration,
     next_poll: Instant,
     joins_in_flight: bool,
@@ -75,7 +74,7 @@ impl Follower {
             read: None,
             next_count: 1,
             not_before: now,
-            failures: 0,
+            backoff: Backoff::default(),
             poll,
             next_poll: now + log.env().jittered(poll),
             joins_in_flight: log.env().has(Mutant::JoinProbeInFlight),
@@ -147,13 +146,12 @@ impl Follower {
         let commit_bytes = (window_bytes / window.max(1)).max(1);
         let fitting = (WINDOW_BYTES_MAX / commit_bytes).clamp(1, WINDOW_MAX);
         self.next_count = (window * 2).clamp(2, fitting.max(2));
-        self.failures = 0;
+        self.backoff.reset();
     }
 
     /// The read failed: again after a pause, unless there is no hope.
     pub(crate) fn failed(&mut self, failure: &Failure, log: &Log, tail: Seq) {
-        let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
-        self.failures += 1;
+        let pause = self.backoff.pause();
         // What was too much at once may come one by one; who has given up is forgotten.
         self.next_count = 1;
         self.joined.retain(|waiter| !waiter.is_closed());
@@ -189,7 +187,7 @@ impl Follower {
     /// The tail was reached: everyone who waited for this read is answered.
     pub(crate) fn reached(&mut self, state: &Arc<State>) {
         self.next_count = 1;
-        self.failures = 0;
+        self.backoff.reset();
         self.answer(&Ok(Arc::clone(state)));
     }
 

@@ -48,6 +48,7 @@ pub mod movie;
 pub mod page;
 pub mod snapshot;
 
+mod backoff;
 mod bucket;
 mod collection;
 mod committer;

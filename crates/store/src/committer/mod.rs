@@ -31,9 +31,6 @@ mod offer;
 pub(crate) use offer::{Claim, Submission, Verdict};
 use offer::{Offer, Phase};
 
-/// The first pause after a failed request; it doubles up to [`BACKOFF_MAX`].
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Commits over this are applied off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
 /// The longest sleep where nothing is due.
@@ -271,14 +268,14 @@ impl Committer {
             if let Some(offer) = &mut self.offer
                 && offer.phase == Phase::Look
             {
-                let pause = offer.pause();
+                let pause = offer.backoff.pause();
                 offer.not_before = self.log.env().instant() + self.log.env().jittered(pause);
                 self.give_up_if_refused(&failure);
             }
             return Ok(());
         }
         if let Some(offer) = &mut self.offer {
-            offer.answered();
+            offer.backoff.reset();
         }
         let Some(absent_at) = absent_at.filter(|_| !again) else {
             // There is more, or a commit was seen behind a missing one: look once more.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::{BACKOFF_MAX, BACKOFF_MIN};
 use crate::apply::{Applied, GroupResult};
+use crate::backoff::Backoff;
 use crate::bucket::Failure;
 use crate::commit::{Batch, Group};
 use crate::error::Error;
@@ -92,7 +92,7 @@ pub(crate) struct Offer {
     /// The store's last word, if it refused for good.
     pub(super) refused: Option<Failure>,
     pub(super) not_before: Instant,
-    failures: u32,
+    pub(super) backoff: Backoff,
 }
 
 /// A commit as it is sent, with what it will do.
@@ -119,7 +119,7 @@ impl Offer {
             was_unknown: false,
             refused: None,
             not_before: now,
-            failures: 0,
+            backoff: Backoff::default(),
         }
     }
 
@@ -134,20 +134,7 @@ impl Offer {
         self.was_unknown = true;
         self.look(None);
         tracing::debug!(batch = %self.batch.id, reason = %failure.reason, "outcome unknown");
-        self.pause()
-    }
-
-    /// The pause before the next attempt; doubles each time.
-    pub(super) fn pause(&mut self) -> Duration {
-        let pause = BACKOFF_MIN.saturating_mul(1 << self.failures.min(10)).min(BACKOFF_MAX);
-        self.failures += 1;
-        pause
-    }
-
-    /// The bucket answers again: pauses begin anew. Else a batch that has met a few faults would
-    /// come two seconds late to every race from then on.
-    pub(super) fn answered(&mut self) {
-        self.failures = 0;
+        self.backoff.pause()
     }
 
     /// The batch was judged in commit `seq`. One without groups withdrew it: nothing happened.
