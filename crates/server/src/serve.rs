@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use movies_store::key::CollectionName;
@@ -22,6 +23,8 @@ use crate::listener::{self, ConnectionLimits};
 
 /// File descriptors beside those of connections: the bucket's, listeners, standard streams.
 const SPARE_FILES: u64 = 256;
+/// How long answers that are being written get before a process that must stop is gone.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 /// Serves until SIGTERM or SIGINT; then finishes what is in flight and returns.
 ///
@@ -71,7 +74,11 @@ async fn serve(
         let _: Result<(), watch::error::RecvError> = stopped.changed().await;
     };
     let serving = tokio::spawn(listener::serve(api, app::router(app.clone()), limits, stopped));
-    signals.next().await;
+    tokio::select! {
+        biased;
+        () = signals.next() => {}
+        error = distrusted(&store) => bail!("{error}; stopped at once, look at the disk"),
+    }
     info!("stopping: no new connections; requests and writes in flight are finished");
     app.drain();
     drop(stop);
@@ -83,6 +90,7 @@ async fn serve(
     tokio::select! {
         biased;
         drained = drained => drained?,
+        error = distrusted(&store) => bail!("{error}; stopped at once, look at the disk"),
         () = signals.next() => bail!("stopped by a second signal; requests in flight were cut off"),
         () = sleep(args.listen.drain_timeout) => bail!(
             "stopped after --drain-timeout {:?}; requests in flight were cut off",
@@ -91,6 +99,14 @@ async fn serve(
     }
     info!("stopped");
     Ok(())
+}
+
+/// Ends when the process must stop, whoever still waits: what it would say cannot be relied on.
+async fn distrusted(store: &Store) -> movies_store::Error {
+    let error = store.bucket().distrusted().await;
+    // Those whose write's outcome is unknown are being told so right now.
+    sleep(FAREWELL).await;
+    error
 }
 
 async fn bind(address: &str, option: &str) -> anyhow::Result<TcpListener> {

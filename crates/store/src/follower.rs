@@ -17,13 +17,8 @@ use crate::bucket::Failure;
 use crate::env::Mutant;
 use crate::error::Result;
 use crate::key::Seq;
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::state::State;
-
-/// The most commits that are read at once while catching up.
-const WINDOW_MAX: u64 = 64;
-/// About the most bytes that are read at once while catching up.
-const WINDOW_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A reader that waits for a proof that the state is current.
 pub(crate) type ProbeWaiter = oneshot::Sender<Result<Arc<State>>>;
@@ -143,9 +138,8 @@ impl Follower {
 
     /// There are more commits than the window held: the next one is larger.
     pub(crate) fn more(&mut self, window: u64, window_bytes: u64) {
-        let commit_bytes = (window_bytes / window.max(1)).max(1);
-        let fitting = (WINDOW_BYTES_MAX / commit_bytes).clamp(1, WINDOW_MAX);
-        self.next_count = (window * 2).clamp(2, fitting.max(2));
+        // A window of one would be taken for a mere probe.
+        self.next_count = log::next_window(window, window_bytes).max(2);
         self.backoff.reset();
     }
 

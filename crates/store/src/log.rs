@@ -1,17 +1,22 @@
 //! The only file that touches commit objects: create one, read one, read a window of them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
 
-use crate::bucket::{Bucket, Created, Failure, Folder};
+use crate::bucket::{Bucket, Created, Failure, Folder, Got};
 use crate::env::Env;
 use crate::key::{CollectionName, Seq};
 
 /// How long one read of a commit may take before it is tried again.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
+/// The most commits that are read at once while catching up.
+const WINDOW_MAX: u64 = 64;
+/// The most bytes that are read at once while catching up, beside the first commit's.
+const WINDOW_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// The commit objects of one collection.
 #[derive(Clone, Debug)]
@@ -91,37 +96,107 @@ impl Log {
     /// Reads commit `seq`; `None` is proof that it did not exist at some moment of the call.
     /// Cancel safe.
     pub(crate) async fn read(&self, seq: Seq) -> Result<Option<Bytes>, Failure> {
+        match self.read_if(seq, |_| true).await? {
+            Got::Found(found) => Ok(Some(found.bytes)),
+            Got::Absent | Got::Declined => Ok(None),
+        }
+    }
+
+    async fn read_if(&self, seq: Seq, wanted: impl FnOnce(u64) -> bool) -> Result<Got, Failure> {
         let path = self.bucket.path(&self.object(seq));
-        let answer = self.env.timeout(READ_DEADLINE, self.bucket.get(&path, &self.env)).await;
-        let found = answer.unwrap_or_else(|| {
+        let get = self.bucket.get_if(&path, &self.env, wanted);
+        let answer = self.env.timeout(READ_DEADLINE, get).await;
+        let got = answer.unwrap_or_else(|| {
             Err(Failure::passing(format!("no answer within {} s", READ_DEADLINE.as_secs())))
         })?;
-        match (&self.folder, found) {
-            (Some(folder), None)
+        match (&self.folder, got) {
+            (Some(folder), Got::Absent)
                 if seq > Seq(1) && folder.is_absent(seq, self.env.instant()).is_none() =>
             {
                 Err(Failure::passing("the folder of the commits is gone or is another one"))
             }
-            (_, found) => Ok(found.map(|found| found.bytes)),
+            (_, got) => Ok(got),
         }
     }
 
-    /// Reads `count` commits from `from` on, in parallel; on a folder, what was found is durable
-    /// when this returns. Cancel safe.
+    /// Reads `count` commits from `from` on, in parallel; fewer where those behind the first take
+    /// over 64 MiB together. On a folder, what was found is durable when this returns.
+    /// Cancel safe.
     pub(crate) async fn read_window(
         &self,
         from: Seq,
         count: u64,
     ) -> Vec<Result<Option<Bytes>, Failure>> {
-        let reads = (from.0..from.0 + count).map(|seq| self.read(Seq(seq)));
-        let window = futures_util::future::join_all(reads).await;
+        let room = &AtomicU64::new(WINDOW_BYTES_MAX);
+        let reads = (0..count).map(|offset| {
+            // The first always comes, or a window would come to nothing.
+            let fits = move |bytes| offset == 0 || take(room, bytes);
+            self.read_if(Seq(from.0 + offset), fits)
+        });
+        let window = futures_util::future::join_all(reads).await.into_iter();
+        let window: Vec<_> = window
+            .map_while(|read| match read {
+                Ok(Got::Found(found)) => Some(Ok(Some(found.bytes))),
+                Ok(Got::Absent) => Some(Ok(None)),
+                Ok(Got::Declined) => None,
+                Err(failure) => Some(Err(failure)),
+            })
+            .collect();
         let found = window.iter().any(|read| matches!(read, Ok(Some(_))));
         if let Some(folder) = self.folder.clone()
             && found
             && let Err(error) = self.env.compute(move || folder.sync()).await
         {
+            self.bucket.distrust(self.root().as_ref());
             return vec![Err(Failure::of_io(&error))];
         }
         window
+    }
+}
+
+/// How many commits to read at once after a window of `count` that were all there and took
+/// `bytes`: twice as many, as far as they are likely to fit.
+pub(crate) fn next_window(count: u64, bytes: u64) -> u64 {
+    let commit_bytes = (bytes / count.max(1)).max(1);
+    (count * 2).min(WINDOW_BYTES_MAX / commit_bytes).clamp(1, WINDOW_MAX)
+}
+
+/// Takes `bytes` out of `room`, if they are there.
+fn take(room: &AtomicU64, bytes: u64) -> bool {
+    let less = |room: u64| room.checked_sub(bytes);
+    room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_window_holds_no_more_than_its_bytes_but_always_one_commit() {
+        let objects = Arc::new(InMemory::new());
+        let bucket = Bucket::simulated(Arc::clone(&objects) as _);
+        let log = Log::new(bucket, CollectionName::default(), Env::real());
+        let mebibytes = |count: usize| Bytes::from(vec![0; count * 1024 * 1024]);
+        for (seq, size) in (1..).zip([40, 40, 20, 70, 1]) {
+            let path = Path::from(log.object(Seq(seq)));
+            objects.put(&path, mebibytes(size).into()).await.unwrap();
+        }
+        let mut lengths = Vec::new();
+        for from in 1..=6 {
+            lengths.push(log.read_window(Seq(from), 8).await.len());
+        }
+        // The large one comes only as the first; what is behind it then fits.
+        assert_eq!(lengths, [3, 2, 1, 8, 8, 8]);
+    }
+
+    #[test]
+    fn windows_grow_as_far_as_commits_are_small() {
+        assert_eq!(next_window(1, 1_000), 2);
+        assert_eq!(next_window(64, 1_000), 64);
+        assert_eq!(next_window(8, 8 * 16 * 1024 * 1024), 4);
+        assert_eq!(next_window(1, 80 * 1024 * 1024), 1);
     }
 }

@@ -1,4 +1,4 @@
-//! Nothing that was acknowledged is lost: kill -9, a full disk.
+//! Nothing that was acknowledged is lost: kill -9, a full disk, a disk that fails to sync.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -103,4 +103,33 @@ fn a_write_that_does_not_fit_on_the_disk_is_refused_and_nothing_is_lost() {
     server.put("/api/movies/Large/2000", &large).is(201);
     let checked = Launch::command("check").arg("--store").arg(home.path()).run();
     assert_eq!(checked.code, Some(0), "{checked:?}");
+}
+
+/// A library that makes the sync of a directory fail while `flag` exists.
+#[cfg(target_os = "linux")]
+fn failing_sync(home: &std::path::Path) -> std::path::PathBuf {
+    let library = home.join("failing_sync.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/harness/failing_sync.c");
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library).args([source, "-ldl"]);
+    assert!(compiler.status().expect("a C compiler is there").success());
+    library
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn after_a_failed_sync_the_process_stops_and_acknowledges_nothing() {
+    let home = folder();
+    let (data, flag) = (home.path().join("data"), home.path().join("fail"));
+    let mut server = Launch::serve(&data)
+        .var("LD_PRELOAD", failing_sync(home.path()).to_str().unwrap())
+        .var("FAIL_SYNC", flag.to_str().unwrap())
+        .start();
+    server.put("/api/movies/Heat/1995", "{}").is(201);
+    std::fs::write(&flag, "").unwrap();
+    server.put("/api/movies/Ran/1985", "{}").is_problem(504, "outcome-unknown");
+    assert_eq!(server.wait().code(), Some(1));
+    let log = server.log();
+    assert!(log.contains("the disk did not confirm that it is durable"), "{log}");
+    Launch::serve(&data).start().get("/api/movies/Heat/1995").is(200);
 }

@@ -142,6 +142,33 @@ fn an_unknown_outcome_may_be_asked_for_again_by_its_key() {
 }
 
 #[test]
+fn a_conflict_over_nothing_leaves_the_outcome_unknown() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).start();
+    // A proxy that sends a request twice may bring the answer to the second while the first is
+    // still on its way: that nothing is there yet does not say that nothing will be.
+    let commit = |fault| Rule::new(fault).on(Operation::PutObject).key("/commit/");
+    s3.faults().add(commit(Fault::CONFLICT).next(1));
+    s3.faults().add(commit(Fault::DENIED));
+    create(&server, HEAT).send().is_problem(504, "outcome-unknown");
+}
+
+#[test]
+fn a_clock_that_jumps_while_a_write_waits_its_turn_stamps_no_commit() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).args("--poll 1h").start();
+    server.put(HEAT, r#"{"v":1}"#).is(201);
+    serve(&s3).start().put(HEAT, r#"{"v":2}"#).is(200);
+    // It learns of the jump by the answer that says that the number is taken.
+    s3.faults().change(|quirks| quirks.clock_offset_s = 300);
+    server.put(HEAT, r#"{"v":3}"#).is_problem(503, "bucket-unavailable");
+    s3.faults().change(|quirks| quirks.clock_offset_s = 0);
+    // Any answer of the bucket tells the time, here that to a read.
+    server.get(HEAT).is(200);
+    server.put(HEAT, r#"{"v":3}"#).is(200);
+}
+
+#[test]
 fn what_was_acknowledged_before_a_crash_amid_lost_answers_is_there() {
     let s3 = S3Server::start(S3Options::default());
     let mut server = serve(&s3).start();

@@ -18,6 +18,7 @@ use object_store::path::Path;
 use object_store::{
     ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
 };
+use tokio::sync::watch;
 
 use crate::env::{Env, Mutant};
 use crate::error::{Error, Result};
@@ -47,6 +48,7 @@ struct Inner {
     url: String,
     folder: Option<PathBuf>,
     clock: Option<Arc<ServerClock>>,
+    distrust: watch::Sender<Option<Error>>,
 }
 
 /// An object that was read.
@@ -54,6 +56,16 @@ struct Inner {
 pub(crate) struct Found {
     pub(crate) bytes: Bytes,
     pub(crate) meta: ObjectMeta,
+}
+
+/// What a read of an object brought.
+#[derive(Clone, Debug)]
+pub(crate) enum Got {
+    Found(Found),
+    /// It did not exist at some moment of the call: proved.
+    Absent,
+    /// It is there, of a size that was not wanted.
+    Declined,
 }
 
 /// Why a request gave no answer that can be used.
@@ -148,7 +160,8 @@ impl Bucket {
         folder: Option<PathBuf>,
         clock: Option<Arc<ServerClock>>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { objects, prefix, url: url.to_owned(), folder, clock }) }
+        let (url, distrust) = (url.to_owned(), watch::Sender::new(None));
+        Self { inner: Arc::new(Inner { objects, prefix, url, folder, clock, distrust }) }
     }
 
     /// The URL for people; it holds no secret.
@@ -161,6 +174,32 @@ impl Bucket {
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.inner.folder.is_some()
+    }
+
+    /// The disk did not confirm that `object` is durable. What is read from now on may come from
+    /// the page cache and be gone after a power cut, and asking to sync again may be answered
+    /// "done" though it is not (fsync(2), and the PostgreSQL wiki on "fsync errors"): nothing that
+    /// this process says can be relied on.
+    pub(crate) fn distrust(&self, object: &str) -> Error {
+        let error = Error::damaged(object, "the disk did not confirm that it is durable");
+        self.inner.distrust.send_replace(Some(error.clone()));
+        error
+    }
+
+    /// Why nothing that is read or written here can be relied on any more, if so.
+    pub(crate) fn check_trust(&self) -> Result<()> {
+        self.inner.distrust.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Ends when the process must stop, with the reason: a folder whose disk has failed to sync
+    /// is neither read nor written by it any more. Never ends elsewhere. Cancel safe.
+    pub async fn distrusted(&self) -> Error {
+        let mut seen = self.inner.distrust.subscribe();
+        match seen.wait_for(Option::is_some).await.map(|error| error.clone()) {
+            Ok(Some(error)) => error,
+            // The sender lives as long as we do.
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
     }
 
     pub(crate) fn path(&self, relative: &str) -> Path {
@@ -202,21 +241,39 @@ impl Bucket {
         path: &Path,
         env: &Env,
     ) -> std::result::Result<Option<Found>, Failure> {
+        match self.get_if(path, env, |_| true).await? {
+            Got::Found(found) => Ok(Some(found)),
+            Got::Absent | Got::Declined => Ok(None),
+        }
+    }
+
+    /// Reads an object whose size, in bytes, `wanted` takes: asked before its content arrives.
+    /// Cancel safe.
+    pub(crate) async fn get_if(
+        &self,
+        path: &Path,
+        env: &Env,
+        wanted: impl FnOnce(u64) -> bool,
+    ) -> std::result::Result<Got, Failure> {
+        self.check_trust().map_err(|error| Failure::lasting(error.to_string()))?;
         let answer = async {
             let got = self.inner.objects.get(path).await?;
             let meta = got.meta.clone();
-            Ok(Found { bytes: got.bytes().await?, meta })
+            if !wanted(meta.size) {
+                return Ok(Got::Declined);
+            }
+            Ok(Got::Found(Found { bytes: got.bytes().await?, meta }))
         };
         match answer.await {
-            Ok(found) => Ok(Some(found)),
+            Ok(got) => Ok(got),
             Err(object_store::Error::NotFound { .. }) => match &self.inner.folder {
-                Some(root) => folder::prove_absence(root).map(|()| None),
-                None => Ok(None),
+                Some(root) => folder::prove_absence(root).map(|()| Got::Absent),
+                None => Ok(Got::Absent),
             },
             Err(error) => {
                 let unproven = chain(&error).any(|cause| cause.is::<UnprovenAbsence>());
                 if unproven && env.has(Mutant::AnyNotFoundIsAbsence) {
-                    return Ok(None);
+                    return Ok(Got::Absent);
                 }
                 Err(Failure::of(&error))
             }
@@ -226,6 +283,9 @@ impl Bucket {
     /// Creates an object only if its name is free. After anything but `Yes` the caller must read
     /// what is there. Dropping the future leaves the outcome unknown.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Created {
+        if let Err(error) = self.check_trust() {
+            return Created::Refused(Failure::lasting(error.to_string()));
+        }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.inner.objects.put_opts(path, bytes.into(), options).await {
             Ok(_) => Created::Yes,
@@ -364,7 +424,7 @@ impl Failure {
         Self { reason: reason.into(), is_final: false }
     }
 
-    fn lasting(reason: impl Into<Arc<str>>) -> Self {
+    pub(crate) fn lasting(reason: impl Into<Arc<str>>) -> Self {
         Self { reason: reason.into(), is_final: true }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::offer::{self, Offer, Phase};
 use super::{Committer, INLINE_BYTES_MAX};
 use crate::apply;
+use crate::bucket::Failure;
 use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
 use crate::env::Mutant;
 use crate::error::Error;
@@ -22,17 +23,8 @@ impl Committer {
         if self.queue.is_empty() {
             return;
         }
-        if let Some(ahead) = self.log.bucket().clock_ahead_ms(self.log.env())
-            && ahead.abs() > CLOCK_AHEAD_MS_MAX
-        {
-            let error = Error::unavailable(
-                "write to",
-                self.log.name().as_str(),
-                format!(
-                    "this machine's clock is {} s off the bucket's; set it right",
-                    ahead / 1_000
-                ),
-            );
+        if let Some(reason) = self.clock_is_off() {
+            let error = Error::unavailable("write to", self.log.name().as_str(), reason);
             for submission in self.queue.drain(..) {
                 self.shared.left_queue(submission.bytes);
                 submission.answer(Err(error.clone()));
@@ -64,6 +56,15 @@ impl Committer {
         }
     }
 
+    /// Why this machine's clock must not stamp a commit, if so.
+    fn clock_is_off(&self) -> Option<String> {
+        let ahead = self.log.bucket().clock_ahead_ms(self.log.env())?;
+        let off = ahead.abs() > CLOCK_AHEAD_MS_MAX;
+        off.then(|| {
+            format!("this machine's clock is {} s off the bucket's; set it right", ahead / 1_000)
+        })
+    }
+
     pub(super) fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
         Batch {
             id,
@@ -75,9 +76,18 @@ impl Committer {
 
     /// Prepares the offer at the tail, unless it is prepared there already, and sends it.
     pub(super) async fn begin_create(&mut self) -> Result<(), Error> {
-        let Some(offer) = &mut self.offer else { return Ok(()) };
         let seq = self.state.seq.next();
-        if offer.prepared.as_ref().is_none_or(|prepared| prepared.seq != seq) {
+        let is_prepared =
+            |offer: &Offer| offer.prepared.as_ref().is_some_and(|prepared| prepared.seq == seq);
+        if !self.offer.as_ref().is_some_and(is_prepared)
+            && let Some(reason) = self.clock_is_off()
+        {
+            // It may have jumped while the offer waited for its turn.
+            self.drop_refused(&Failure::lasting(reason));
+            return Ok(());
+        }
+        let Some(offer) = &mut self.offer else { return Ok(()) };
+        if !is_prepared(offer) {
             let commit = Commit {
                 format: self.state.format,
                 log: self.state.log,

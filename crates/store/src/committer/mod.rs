@@ -263,6 +263,7 @@ impl Committer {
             }
         }
         if let Some(failure) = failure {
+            self.log.bucket().check_trust()?;
             self.shared.failed_request(&failure);
             self.follower.failed(&failure, &self.log, self.state.seq);
             if let Some(offer) = &mut self.offer
@@ -310,6 +311,9 @@ impl Committer {
             self.drop_refused(&refusal);
             return;
         }
+        // What was sent here and is not there now may still arrive: a conflict may have been with
+        // our own request, sent twice by a proxy.
+        offer.was_unknown |= offer.prepared.is_some();
         offer.phase = Phase::Ready;
     }
 
@@ -325,7 +329,7 @@ impl Committer {
 
     /// The store refuses this batch for good: nothing happened, unless an earlier attempt is
     /// unknown.
-    fn drop_refused(&mut self, refusal: &Failure) {
+    pub(super) fn drop_refused(&mut self, refusal: &Failure) {
         let Some(offer) = self.offer.take() else { return };
         if offer.was_unknown {
             offer.answer_unknown();
@@ -346,12 +350,8 @@ impl Committer {
                 offer.prepared.take_if(|prepared| prepared.seq == seq && prepared.bytes == bytes)
         {
             if self.log.is_folder() && offer.was_unknown {
-                // The file is linked but its sync failed, and what is read comes from the page
-                // cache: nothing that this process says from now on can be relied on.
-                return Err(Error::damaged(
-                    self.log.object(seq),
-                    "the disk did not confirm that it is durable",
-                ));
+                // The file is linked, but its sync failed.
+                return Err(self.log.bucket().distrust(&self.log.object(seq)));
             }
             let id = offer.batch.id;
             self.last_is_ours = true;

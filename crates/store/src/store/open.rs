@@ -13,16 +13,11 @@ use crate::collection::Collection;
 use crate::error::{Error, Result};
 use crate::genesis;
 use crate::key::{CollectionName, LogId, Seq};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::state::State;
 
-/// The most commits that are read at once at a start.
-const START_WINDOW_MAX: u64 = 64;
 /// How often a start tries again what failed in passing.
 const START_ATTEMPTS: u32 = 5;
-
-/// About the most bytes that are read at once at a start.
-const START_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
 
 impl Store {
     pub(super) async fn open_log(
@@ -141,12 +136,17 @@ async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
 async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<State> {
     let object = log.object(Seq(1));
     for _ in 0..START_ATTEMPTS {
-        match log.create(Seq(1), bytes.clone()).await {
+        let created = log.create(Seq(1), bytes.clone()).await;
+        match created {
             Created::Yes => return Ok(born),
             Created::Refused(failure) => return Err(failure.into_error("create", object)),
             Created::Taken | Created::Unknown(_) => {}
         }
         match read_first(log).await? {
+            Some(found) if found == bytes && log.is_folder() => {
+                // It is linked, but it may not be synced.
+                return Err(log.bucket().distrust(&object));
+            }
             Some(found) if found == bytes => return Ok(born),
             Some(found) => {
                 let empty = State::empty(LogId::ZERO);
@@ -185,9 +185,7 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
         }
         let missing = state.seq().next();
         if all_found {
-            let commit_bytes = (bytes_read as u64 / count).max(1);
-            count = (count * 2)
-                .clamp(1, START_WINDOW_MAX.min((START_WINDOW_BYTES / commit_bytes).max(1)));
+            count = log::next_window(count, bytes_read as u64);
             attempt = 1;
             continue;
         }
