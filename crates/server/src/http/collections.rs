@@ -1,15 +1,17 @@
 //! The collections: which there are and how they stand; creating an empty one, dropping one.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action, Code, Group, Op};
 use movies_store::key::{CollectionName, Seq};
-use movies_store::{Absent, Collection};
+use movies_store::{Absent, Collection, Opened, history};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,11 +20,16 @@ use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_hea
 use super::extract::{CollectionTarget, collection_href, parameters};
 use super::limits;
 use super::precondition::{ReadConditions, WriteConditions};
-use super::problem::{Problem, VERSION_CONFLICT, to_line};
+use super::problem::{Problem, to_line};
 use crate::app::App;
 use crate::openapi::{
     CollectionParameters, CollectionPreconditions, ReadHeaders, ReadProblems, WriteProblems,
 };
+
+/// The most collections that one listing looks into; each takes some reads of the bucket.
+const LOOKS_MAX: usize = 200;
+/// How many of them at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// How a collection stands.
 #[derive(Debug, Serialize, ToSchema)]
@@ -67,7 +74,8 @@ pub(crate) struct Status {
 pub(crate) enum Standing {
     /// It is in memory and kept up to date.
     Open,
-    /// It is in the bucket; the first request for it opens it.
+    /// It is in the bucket; the first request for it opens it. Whether it was dropped is looked up
+    /// for the first 200 of a list only.
     Closed,
     /// It was deleted and is not there any more.
     Dropped,
@@ -134,6 +142,9 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
     names.retain(|name| app.settings().collections.allows(name));
     names.sort();
     names.dedup();
+    let is_closed = |name: &&CollectionName| !opened.iter().any(|open| open.name() == *name);
+    let dropped = dropped(&app, names.iter().filter(is_closed)).await?;
+    names.retain(|name| !dropped.contains(name));
     let status = |name: &CollectionName| {
         let open = opened.iter().find(|collection| collection.name() == name);
         open.map_or_else(|| Status::closed(name), Status::opened)
@@ -147,6 +158,23 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_CACHE);
     Ok(response)
+}
+
+/// Those that were dropped, of so many that are not open: only their logs tell.
+async fn dropped(
+    app: &App,
+    closed: impl Iterator<Item = &CollectionName>,
+) -> Result<BTreeSet<CollectionName>, Problem> {
+    let looks = closed.take(LOOKS_MAX).cloned().map(|name| async move {
+        match history::is_dropped(app.store().bucket(), &name).await {
+            Ok(is_dropped) => Ok(is_dropped.then_some(name)),
+            // It is there, though it cannot be served.
+            Err(error) if error.is_final() => Ok(None),
+            Err(error) => Err(error),
+        }
+    });
+    let looks = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE);
+    Ok(looks.try_filter_map(async |name| Ok(name)).try_collect().await?)
 }
 
 /// How one collection stands
@@ -204,16 +232,16 @@ pub(crate) async fn put(
     let started = Instant::now();
     access::check_write(&app, &conditions)?;
     limits::check_no_body(request.body())?;
-    if let Some(collection) = app.store().open(&name, Absent::Leave).await? {
-        let group = group(Action::Create, conditions.clone());
-        let judged = access::submit(&app, &collection, group, &conditions, started).await?;
-        return Ok(created(&name, &judged.judgement.state, judged.outcome.code));
-    }
-    if conditions.if_match.is_some() {
-        return Err(Problem::new(&VERSION_CONFLICT, "Version conflict"));
-    }
-    let collection = access::open(&app, &name, Absent::Create).await?;
-    Ok(created(&name, &collection.latest(), Code::Created))
+    let collection = match access::create(&app, &name, &conditions, started).await? {
+        Opened::Born(collection) => {
+            return Ok(created(&name, &collection.latest(), Code::Created));
+        }
+        // It may have been dropped, and be there again by the op.
+        found => found.collection().ok_or_else(|| access::no_collection(&name))?,
+    };
+    let group = group(Action::Create, conditions.clone());
+    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    Ok(created(&name, &judged.judgement.state, judged.outcome.code))
 }
 
 /// Drop a collection
@@ -239,7 +267,7 @@ pub(crate) async fn delete(
     let started = Instant::now();
     access::check_write(&app, &conditions)?;
     limits::check_no_body(request.body())?;
-    let collection = access::open(&app, &name, Absent::Leave).await?;
+    let collection = access::open(&app, &name, Absent::Leave, &conditions, started).await?;
     let group = group(Action::Drop, conditions.clone());
     let judged = access::submit(&app, &collection, group, &conditions, started).await?;
     if judged.outcome.code == Code::Missing {

@@ -278,7 +278,8 @@ impl Problem {
         self.0.kind
     }
 
-    fn retry_after(self, seconds: u32) -> Self {
+    /// When to come back.
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
         self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 

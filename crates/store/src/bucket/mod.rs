@@ -202,10 +202,26 @@ impl Bucket {
         path: &Path,
         env: &Env,
     ) -> std::result::Result<Option<Found>, Failure> {
+        let found = self.get_at_most(path, u64::MAX, env).await?;
+        Ok(found.map(|(meta, bytes)| Found {
+            bytes: bytes.expect("nothing has more bytes than can be counted"),
+            meta,
+        }))
+    }
+
+    /// As [`Bucket::get`], but an object of over `bytes_max` is only told, not read: its size
+    /// comes before its body. Cancel safe.
+    pub(crate) async fn get_at_most(
+        &self,
+        path: &Path,
+        bytes_max: u64,
+        env: &Env,
+    ) -> std::result::Result<Option<(ObjectMeta, Option<Bytes>)>, Failure> {
         let answer = async {
             let got = self.inner.objects.get(path).await?;
             let meta = got.meta.clone();
-            Ok(Found { bytes: got.bytes().await?, meta })
+            let is_wanted = meta.size <= bytes_max;
+            Ok((meta, if is_wanted { Some(got.bytes().await?) } else { None }))
         };
         match answer.await {
             Ok(found) => Ok(Some(found)),
@@ -221,6 +237,11 @@ impl Bucket {
                 Err(Failure::of(&error))
             }
         }
+    }
+
+    /// What an object is, without reading it; `None` where that cannot be told. Cancel safe.
+    pub(crate) async fn look(&self, path: &Path) -> Option<ObjectMeta> {
+        self.inner.objects.head(path).await.ok()
     }
 
     /// Creates an object only if its name is free. After anything but `Yes` the caller must read
