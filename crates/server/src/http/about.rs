@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
@@ -17,7 +17,7 @@ use movies_store::key::{NAME_BYTES_MAX, YEAR_MAX};
 use serde_json::{Value, json};
 
 use super::caching::{JSON, NO_CACHE};
-use super::negotiate::{Form, HTML_POLICY};
+use super::negotiate::{Form, HTML_POLICY, accept};
 use super::precondition::TAGS_MAX;
 use super::problem::{self, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
 use crate::app::App;
@@ -234,7 +234,7 @@ pub(crate) async fn problem(request: Request) -> Result<Response, Problem> {
 }
 
 fn form(request: &Request) -> Form {
-    Form::preferred(request.headers().get(ACCEPT))
+    Form::preferred(accept(request.headers()).as_ref())
 }
 
 fn json_line(value: &impl serde::Serialize) -> Response {

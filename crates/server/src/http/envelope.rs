@@ -15,13 +15,13 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{ACCEPT, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tower::{Layer, Service};
 
 use super::access::{SERVER_TIMING, timing};
 use super::limits;
-use super::negotiate::Form;
+use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
 use crate::app::App;
 
@@ -129,7 +129,7 @@ impl Sender {
             started: Instant::now(),
             request_id: request_id(headers),
             traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
-            accept: headers.get(ACCEPT).cloned(),
+            accept: accept(headers),
         }
     }
 

@@ -140,3 +140,41 @@ fn what_is_served_beside_the_movies_is_told() {
     let about = server.get("/api").is(200);
     assert!(about.text().contains(env!("CARGO_PKG_VERSION")), "{}", about.text());
 }
+
+#[test]
+fn several_lines_of_accept_are_one_list() {
+    let server = Server::new();
+    let both = |path: &str| {
+        server
+            .ask("GET", path)
+            .header("Accept", "text/html;q=0.5")
+            .header("Accept", "application/json")
+    };
+    both("/api/movies").send().is(200);
+    both("/nowhere").send().is_problem(404, "not-found");
+    let page =
+        server.ask("GET", "/nowhere").header("Accept", "image/png").header("Accept", "text/html");
+    assert!(page.send().is(404).header("content-type").unwrap().starts_with("text/html"));
+}
+
+#[test]
+fn the_hint_of_a_name_alone_can_be_followed() {
+    let server = Server::new();
+    for (segment, name) in [
+        ("Inception", "Inception"),
+        ("Face%2FOff", "Face/Off"),
+        ("a+b", "a+b"),
+        ("Fire%26Ice", "Fire&Ice"),
+        ("Fire&Ice=1;#", "Fire&Ice=1;"),
+        ("100%25", "100%"),
+    ] {
+        let segment = segment.trim_end_matches('#');
+        let encoded = segment.replace('+', "%2B").replace('&', "%26");
+        server.put(&format!("/api/movies/{encoded}/2000"), "{}").is(201);
+        let hint = server.get(&format!("/api/movies/{segment}")).is_problem(404, "not-found");
+        let detail = hint.json()["detail"].as_str().unwrap().to_owned();
+        let query = &detail[detail.find("/api/movies/query").expect("a hint")..];
+        assert_eq!(server.get(query).is(200).json()[0]["name"], name, "{detail}");
+    }
+    server.get("/api/movies/%E9").is_problem(404, "not-found");
+}
