@@ -20,7 +20,7 @@ use super::caching::{JSON, NO_CACHE};
 use super::negotiate::{Form, HTML_POLICY, accept};
 use super::precondition::TAGS_MAX;
 use super::problem::{self, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
-use crate::app::App;
+use crate::app::{App, Settings};
 use crate::openapi::{PathProblems, ProblemParameters};
 
 /// The start page
@@ -36,12 +36,18 @@ use crate::openapi::{PathProblems, ProblemParameters};
 )]
 pub(crate) async fn start(State(app): State<App>, request: Request) -> Response {
     match form(&request) {
-        Form::Html => html(
-            include_str!("../../ui/start.html").replace("{{build}}", &escape(app.settings().build)),
-        ),
+        Form::Html => {
+            let Settings { build, health_apart, .. } = app.settings();
+            let ready = if *health_apart { "" } else { READY_ROW };
+            let page = include_str!("../../ui/start.html").replace("{{build}}", &escape(build));
+            html(page.replace("{{ready}}", ready))
+        }
         Form::Json => vary(json_line(&about(&app))),
     }
 }
+
+/// A row of the start page.
+const READY_ROW: &str = "<tr><td><a href=\"/readyz?verbose\">/readyz</a></td><td>whether this replica is ready</td></tr>\n";
 
 /// What this service is
 ///
@@ -59,7 +65,7 @@ pub(crate) async fn api(State(app): State<App>) -> Response {
 
 fn about(app: &App) -> Value {
     let settings = app.settings();
-    json!({
+    let mut about = json!({
         "name": "movies-api",
         "build": settings.build,
         "limits": {
@@ -80,6 +86,7 @@ fn about(app: &App) -> Value {
             "max_staleness_ms": settings.max_staleness.map(millis),
             "precondition_required": settings.require_preconditions,
             "idempotency_key": true,
+            "cors_origins": settings.cors_origins.texts(),
             "http": ["1.1", "2"],
         },
         "links": {
@@ -90,10 +97,13 @@ fn about(app: &App) -> Value {
             "openapi": "/openapi.json",
             "docs": "/docs",
             "problems": "/problems",
-            "live": "/livez",
-            "ready": "/readyz",
         },
-    })
+    });
+    if let Some(links) = about.get_mut("links").filter(|_| !settings.health_apart) {
+        links["live"] = "/livez".into();
+        links["ready"] = "/readyz".into();
+    }
+    about
 }
 
 fn millis(time: std::time::Duration) -> u64 {
