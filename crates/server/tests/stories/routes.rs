@@ -143,6 +143,14 @@ fn what_is_served_beside_the_movies_is_told() {
     server.get("/readyz?verbose").is(200);
     let about = server.get("/api").is(200);
     assert!(about.text().contains(env!("CARGO_PKG_VERSION")), "{}", about.text());
+    assert!(about.text().starts_with("{\"name\":\"movies-api\",\"build\":"), "{}", about.text());
+    let kind = server.get("/problems/not-found").is(200);
+    assert!(kind.text().starts_with("{\"type\":\"/problems/not-found\",\"status\":404"));
+    // What the start page says to try goes to where it came from.
+    let request =
+        b"GET / HTTP/1.1\r\nHost: localhost:81\r\nAccept: text/html\r\nConnection: close\r\n\r\n";
+    let page = exchange(server.address(), request).is(200);
+    assert!(page.text().contains("curl -X PUT http://localhost:81/api/movies/"), "{}", page.text());
 }
 
 #[test]
