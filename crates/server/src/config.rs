@@ -161,7 +161,7 @@ pub struct ApiArgs {
     /// Refuse writes of movies without If-Match or If-None-Match (428)
     #[arg(long, env = "MOVIES_REQUIRE_PRECONDITIONS", value_parser = BoolishValueParser::new())]
     require_preconditions: bool,
-    /// Whose web pages may use the API from a browser (CORS), such as https://films.example; may
+    /// Whose web pages may use the API from a browser (CORS), such as `https://films.example`; may
     /// be repeated. With a * every page may read and, without authentication, change everything
     /// [default: no page of another origin]
     #[arg(long, value_name = "ORIGIN", env = "MOVIES_CORS_ORIGINS", value_delimiter = ',')]

@@ -74,8 +74,7 @@ pub(crate) struct Status {
 pub(crate) enum Standing {
     /// It is in memory and kept up to date.
     Open,
-    /// It is in the bucket; the first request for it opens it. Whether it was dropped is looked up
-    /// for the first 200 of a list only.
+    /// It is in the bucket; the first request for it opens it.
     Closed,
     /// It was deleted and is not there any more.
     Dropped,
@@ -123,7 +122,8 @@ impl Status {
 /// All collections
 ///
 /// Those in the bucket that the operator allows. Numbers of an open one are as this replica last
-/// knew them; ask for the collection itself for the current ones.
+/// knew them; ask for the collection itself for the current ones. A dropped one is not listed; of
+/// those that are not open only the first 200, by name, are looked into for that.
 #[utoipa::path(
     get,
     path = "/api/collections",
