@@ -16,6 +16,7 @@ use movies_store::movie::MovieLimits;
 
 use crate::http;
 use crate::http::caching::Stamp;
+pub use crate::http::cors::{NoOrigin, Origins};
 
 /// What requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,6 +61,10 @@ pub struct Settings {
     /// rebound to this machine (DNS rebinding) is refused. For listeners on loopback without
     /// authentication.
     pub loopback_hosts_only: bool,
+    /// Whose pages may use the API from a browser.
+    pub cors_origins: Origins,
+    /// `/livez` and `/readyz` are on a listener of their own, and not beside the API.
+    pub health_apart: bool,
     /// Reads may be this old; told in `GET /api`.
     pub max_staleness: Option<Duration>,
     /// Version and commit of this build, told in `GET /api`.
@@ -80,6 +85,8 @@ impl Default for Settings {
             precondition_status: PreconditionStatus::Conflict,
             require_preconditions: false,
             loopback_hosts_only: false,
+            cors_origins: Origins::Own,
+            health_apart: false,
             max_staleness: None,
             build: env!("CARGO_PKG_VERSION"),
         }

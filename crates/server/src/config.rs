@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use movies_store::movie::MovieLimits;
 use movies_store::{Env, Options};
 
-use crate::app::{Collections, PreconditionStatus, Settings};
+use crate::app::{Collections, Origins, PreconditionStatus, Settings};
 use crate::telemetry::{LogFormat, parse_filter};
 
 /// Version and commit of this build.
@@ -137,7 +137,7 @@ pub struct ListenArgs {
     /// Address of the API, HTTP/1.1 and h2c; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_LISTEN", default_value = "127.0.0.1:5000")]
     pub listen: String,
-    /// Address of a second listener for /livez and /readyz
+    /// Address of a second listener for /livez and /readyz, which are then there only
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
     /// Threads that serve [default: one a core]
@@ -151,7 +151,7 @@ pub struct ListenArgs {
     pub drain_timeout: Duration,
 }
 
-/// How conditional writes are answered.
+/// How conditional writes are answered, and to whose pages.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "API")]
 pub struct ApiArgs {
@@ -161,6 +161,11 @@ pub struct ApiArgs {
     /// Refuse writes of movies without If-Match or If-None-Match (428)
     #[arg(long, env = "MOVIES_REQUIRE_PRECONDITIONS", value_parser = BoolishValueParser::new())]
     require_preconditions: bool,
+    /// Whose web pages may use the API from a browser (CORS), such as `https://films.example`; may
+    /// be repeated. With a * every page may read and, without authentication, change everything
+    /// [default: no page of another origin]
+    #[arg(long, value_name = "ORIGIN", env = "MOVIES_CORS_ORIGINS", value_delimiter = ',')]
+    cors_origins: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -301,6 +306,9 @@ impl ServeArgs {
             },
             require_preconditions: self.api.require_preconditions,
             loopback_hosts_only: address.is_loopback(),
+            cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
+                .context("--cors-origins")?,
+            health_apart: self.listen.admin_listen.is_some(),
             max_staleness: self.catalogue.max_staleness,
             build: BUILD,
         })

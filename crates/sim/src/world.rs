@@ -186,7 +186,7 @@ impl World {
                 Err(error) => Err(error),
             };
             match opened {
-                Ok(collection) => return collection,
+                Ok(opened) => return opened.collection(),
                 Err(error) if error.is_final() => {
                     self.found(Violation(format!("{replica} refuses to serve: {error}")));
                     return None;

@@ -11,7 +11,7 @@ use crate::check::check;
 use crate::commit::{Action, Code, Group, Op};
 use crate::key::{CollectionName, MovieKey, Print, Tag, Year};
 use crate::movie::{Movie, MovieLimits};
-use crate::{Absent, Bucket, Collection, Env, Error, Freshness, Options, Store};
+use crate::{Absent, Bucket, Collection, Env, Error, Freshness, Opened, Options, Store};
 
 /// How long a story waits for one answer.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -83,7 +83,9 @@ impl Suite<'_> {
     async fn opened(&self, replica: &str, name: &CollectionName) -> Result<Collection, Error> {
         let store = self.replica(replica).await?;
         let opened = store.open(name, Absent::Create).await?;
-        opened.ok_or_else(|| Error::unavailable("open", name.as_str(), "it was not created"))
+        opened
+            .collection()
+            .ok_or_else(|| Error::unavailable("open", name.as_str(), "it was not created"))
     }
 
     async fn a_created_object_is_taken(&self) -> Told {
@@ -221,11 +223,20 @@ impl Suite<'_> {
     async fn an_absent_collection_is_not_created_by_a_read(&self) -> Told {
         let name = self.name("absent")?;
         let store = self.replica("a").await?;
-        ensure(store.open(&name, Absent::Leave).await?.is_none(), "it does not exist")?;
-        ensure(store.open(&name, Absent::Leave).await?.is_none(), "nor after a read")?;
-        ensure(store.open(&name, Absent::Create).await?.is_some(), "it can be created")?;
+        ensure(
+            store.open(&name, Absent::Leave).await?.collection().is_none(),
+            "it does not exist",
+        )?;
+        ensure(store.open(&name, Absent::Leave).await?.collection().is_none(), "nor after a read")?;
+        ensure(
+            matches!(store.open(&name, Absent::Create).await?, Opened::Born(_)),
+            "it can be created",
+        )?;
         let other = self.replica("b").await?;
-        ensure(other.open(&name, Absent::Leave).await?.is_some(), "then others find it")?;
+        ensure(
+            matches!(other.open(&name, Absent::Create).await?, Opened::Found(_)),
+            "then others find it",
+        )?;
         ensure(other.names().await?.contains(&name), "and it is listed")
     }
 
@@ -247,7 +258,7 @@ impl Suite<'_> {
         let etag = a.state.file().and_then(|file| file.etag.clone());
         let Some(etag) = etag else { return Ok(()) };
         let store = self.replica("c").await?;
-        let movies = store.open(&name, Absent::Leave).await?.ok_or("it is gone")?;
+        let movies = store.open(&name, Absent::Leave).await?.collection().ok_or("it is gone")?;
         let mut group = put("Ran", 1985, "{}")?;
         for op in &mut group.ops {
             op.if_match = Some(vec![Tag::parse(&etag)]);

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::ObjectMeta;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::bucket::Found;
+use crate::bucket::{Found, Got};
 use crate::commit::{
     Action, Adoption, Batch, COMMIT_BYTES_MAX, Change, Commit, FORMAT, FileRegister, Group,
     UNTIL_WINDOW,
@@ -20,6 +21,20 @@ use crate::error::{Error, Result};
 use crate::key::{CollectionName, LogId, MovieKey, Seq, Timestamp};
 use crate::log::Log;
 use crate::movie::{Movie, MovieLimits};
+
+/// Why a log is not born.
+#[derive(Clone, Debug)]
+pub(crate) struct Unborn {
+    pub(crate) error: Error,
+    /// The file that cannot be a collection, as it was.
+    pub(crate) file: Option<ObjectMeta>,
+}
+
+impl From<Error> for Unborn {
+    fn from(error: Error) -> Self {
+        Self { error, file: None }
+    }
+}
 
 /// How many invalid records are told one by one.
 const TOLD_MAX: usize = 20;
@@ -32,11 +47,18 @@ pub(crate) struct Census {
     pub(crate) notes: Vec<String>,
 }
 
-/// The file as found, or nothing.
-pub(crate) async fn read_file(log: &Log) -> Result<Option<Found>> {
+/// The file as found, or nothing. One that no commit could carry is not read.
+pub(crate) async fn read_file(log: &Log) -> Result<Option<Found>, Unborn> {
     let path = log.bucket().path(log.name().as_str());
-    let found = log.bucket().get(&path, log.env()).await;
-    found.map_err(|failure| failure.into_error("read", log.name().as_str()))
+    let fits = |bytes| bytes <= COMMIT_BYTES_MAX as u64;
+    let got = log.bucket().get_if(&path, log.env(), fits).await;
+    match got.map_err(|failure| failure.into_error("read", log.name().as_str()))? {
+        Got::Found(found) => Ok(Some(found)),
+        Got::Absent => Ok(None),
+        Got::Declined(meta) => {
+            Err(Unborn { error: too_large(log.name(), meta.size), file: Some(meta) })
+        }
+    }
 }
 
 /// Whether anything of this log exists besides copies set aside by a genesis that crashed.
@@ -83,7 +105,7 @@ pub(crate) fn commit(
     let adoption = Adoption { from: None, to, changes: changes.collect() };
     let group = Group::of(Action::Adopt(adoption));
     if group.encoded_len() > COMMIT_BYTES_MAX {
-        return Err(too_large(name, file.map_or(0, |file| file.bytes.len())));
+        return Err(too_large(name, file.map_or(0, |file| file.meta.size)));
     }
     let commit = Commit {
         format: FORMAT,
@@ -118,9 +140,6 @@ pub(crate) fn read_movies(
 ) -> Result<Census> {
     let refuse =
         |reason: String| Error::Unprocessable { object: name.to_string(), reason: reason.into() };
-    if file.len() > COMMIT_BYTES_MAX {
-        return Err(too_large(name, file.len()));
-    }
     let text = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
     let records: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| {
         refuse(format!("it is no JSON array of objects ({error}); correct it or move it away"))
@@ -163,7 +182,7 @@ fn is_placeholder(raw: &str) -> bool {
         .is_some_and(|inner| inner.trim().is_empty())
 }
 
-fn too_large(name: &CollectionName, bytes: usize) -> Error {
+fn too_large(name: &CollectionName, bytes: u64) -> Error {
     Error::Unprocessable {
         object: name.to_string(),
         reason: format!(

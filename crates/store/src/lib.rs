@@ -27,7 +27,8 @@
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = Store::start(Bucket::open("memory://")?, Env::real(), Options::default()).await?;
-//! let movies = store.open(&CollectionName::default(), Absent::Create).await?.expect("created");
+//! let movies = store.open(&CollectionName::default(), Absent::Create).await?;
+//! let movies = movies.collection().expect("created");
 //! let key = MovieKey::parse("Inception", Year::new(2010).expect("a year"))?;
 //! let movie = Movie::parse(key.clone(), br#"{"genre":"heist"}"#, MovieLimits::default())?;
 //! movies.submit(Group::of(Action::Put(movie)), Duration::from_secs(30)).await?;
@@ -66,4 +67,4 @@ pub use collection::{Collection, Freshness, Judgement, OpResult, Reading};
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
 pub use state::State;
-pub use store::{Absent, Options, Store};
+pub use store::{Absent, Opened, Options, Store};

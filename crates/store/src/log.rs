@@ -98,7 +98,7 @@ impl Log {
     pub(crate) async fn read(&self, seq: Seq) -> Result<Option<Bytes>, Failure> {
         match self.read_if(seq, |_| true).await? {
             Got::Found(found) => Ok(Some(found.bytes)),
-            Got::Absent | Got::Declined => Ok(None),
+            Got::Absent | Got::Declined(_) => Ok(None),
         }
     }
 
@@ -138,7 +138,7 @@ impl Log {
             .map_while(|read| match read {
                 Ok(Got::Found(found)) => Some(Ok(Some(found.bytes))),
                 Ok(Got::Absent) => Some(Ok(None)),
-                Ok(Got::Declined) => None,
+                Ok(Got::Declined(_)) => None,
                 Err(failure) => Some(Err(failure)),
             })
             .collect();

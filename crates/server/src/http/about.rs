@@ -9,18 +9,19 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, VARY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue};
 use movies_store::key::{NAME_BYTES_MAX, YEAR_MAX};
-use serde_json::{Value, json};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_CACHE};
-use super::negotiate::{Form, HTML_POLICY};
+use super::negotiate::{Form, HTML_POLICY, accept};
 use super::precondition::TAGS_MAX;
-use super::problem::{self, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
-use crate::app::App;
+use super::problem::{self, Kind, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
+use crate::app::{App, Settings};
 use crate::openapi::{PathProblems, ProblemParameters};
 
 /// The start page
@@ -32,16 +33,32 @@ use crate::openapi::{PathProblems, ProblemParameters};
     operation_id = "start",
     tag = "service",
     responses((status = 200, description = "Where everything is.",
-        content((Value = "application/json"), (String = "text/html"))))
+        content((About = "application/json"), (String = "text/html"))))
 )]
 pub(crate) async fn start(State(app): State<App>, request: Request) -> Response {
     match form(&request) {
-        Form::Html => html(
-            include_str!("../../ui/start.html").replace("{{build}}", &escape(app.settings().build)),
-        ),
+        Form::Html => {
+            let Settings { build, health_apart, .. } = app.settings();
+            let ready = if *health_apart { "" } else { READY_ROW };
+            let page = include_str!("../../ui/start.html")
+                .replace("{{build}}", &escape(build))
+                .replace("{{host}}", &escape(host(&request)))
+                .replace("{{ready}}", ready);
+            html(page)
+        }
         Form::Json => vary(json_line(&about(&app))),
     }
 }
+
+/// How the client has called this server.
+fn host(request: &Request) -> &str {
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let host = || request.headers().get(HOST)?.to_str().ok();
+    authority.or_else(host).unwrap_or("127.0.0.1:5000")
+}
+
+/// A row of the start page.
+const READY_ROW: &str = "<tr><td><a href=\"/readyz?verbose\">/readyz</a></td><td>whether this replica is ready</td></tr>\n";
 
 /// What this service is
 ///
@@ -51,49 +68,128 @@ pub(crate) async fn start(State(app): State<App>, request: Request) -> Response 
     path = "/api",
     operation_id = "about",
     tag = "service",
-    responses((status = 200, description = "Name, build, limits, features and links.", body = Value))
+    responses((status = 200, description = "Name, build, limits, features and links.", body = About))
 )]
 pub(crate) async fn api(State(app): State<App>) -> Response {
     json_line(&about(&app))
 }
 
-fn about(app: &App) -> Value {
+/// What this service is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct About<'a> {
+    /// Its name.
+    #[schema(example = "movies-api")]
+    name: &'a str,
+    /// Version and commit.
+    build: &'a str,
+    limits: Limits,
+    features: Features<'a>,
+    links: Links,
+}
+
+/// What a client may take.
+#[derive(Serialize, ToSchema)]
+struct Limits {
+    /// Path and query.
+    url_bytes: usize,
+    /// Names and values of headers.
+    headers_bytes: usize,
+    /// One movie, as it is sent.
+    movie_bytes: usize,
+    /// How deep a movie may nest.
+    movie_depth: usize,
+    /// A movie's name.
+    name_bytes: usize,
+    /// A movie's year.
+    year: u16,
+    /// Tags of one precondition.
+    tags: usize,
+    /// Milliseconds to the first byte of an answer.
+    request_ms: u64,
+    /// Milliseconds for which a client may send or take nothing.
+    stall_ms: u64,
+    /// Open connections.
+    connections: usize,
+}
+
+/// What the operator has chosen.
+#[derive(Serialize, ToSchema)]
+struct Features<'a> {
+    /// Globs of the objects that are collections.
+    collections: &'a [String],
+    /// Whether writes are refused.
+    read_only: bool,
+    /// How old a read may be; `null` where every read is linearizable.
+    max_staleness_ms: Option<u64>,
+    /// Whether a write needs `If-Match` or `If-None-Match`.
+    precondition_required: bool,
+    /// Whether `Idempotency-Key` is honoured.
+    idempotency_key: bool,
+    /// Whose web pages may use the API; `*` is everybody's.
+    cors_origins: Vec<&'a str>,
+    /// Versions of HTTP.
+    http: [&'a str; 2],
+}
+
+/// Where everything is; some are URI templates (RFC 6570).
+#[derive(Serialize, ToSchema)]
+struct Links {
+    movies: &'static str,
+    query: &'static str,
+    movie: &'static str,
+    collections: &'static str,
+    openapi: &'static str,
+    docs: &'static str,
+    problems: &'static str,
+    /// Absent where health is on a listener of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    live: Option<&'static str>,
+    /// Absent where health is on a listener of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ready: Option<&'static str>,
+}
+
+fn about(app: &App) -> About<'_> {
     let settings = app.settings();
-    json!({
-        "name": "movies-api",
-        "build": settings.build,
-        "limits": {
-            "url_bytes": settings.url_bytes_max,
-            "headers_bytes": settings.headers_bytes_max,
-            "movie_bytes": settings.movie.bytes,
-            "movie_depth": settings.movie.depth,
-            "name_bytes": NAME_BYTES_MAX,
-            "year": YEAR_MAX,
-            "tags": TAGS_MAX,
-            "request_ms": millis(settings.request_deadline),
-            "stall_ms": millis(settings.stall_timeout),
-            "connections": settings.connections_max,
+    let health = |path| (!settings.health_apart).then_some(path);
+    About {
+        name: "movies-api",
+        build: settings.build,
+        limits: Limits {
+            url_bytes: settings.url_bytes_max,
+            headers_bytes: settings.headers_bytes_max,
+            movie_bytes: settings.movie.bytes,
+            movie_depth: settings.movie.depth,
+            name_bytes: NAME_BYTES_MAX,
+            year: YEAR_MAX,
+            tags: TAGS_MAX,
+            request_ms: millis(settings.request_deadline),
+            stall_ms: millis(settings.stall_timeout),
+            connections: settings.connections_max,
         },
-        "features": {
-            "collections": settings.collections.patterns(),
-            "read_only": settings.read_only,
-            "max_staleness_ms": settings.max_staleness.map(millis),
-            "precondition_required": settings.require_preconditions,
-            "idempotency_key": true,
-            "http": ["1.1", "2"],
+        features: Features {
+            collections: settings.collections.patterns(),
+            read_only: settings.read_only,
+            max_staleness_ms: settings.max_staleness.map(millis),
+            precondition_required: settings.require_preconditions,
+            idempotency_key: true,
+            cors_origins: settings.cors_origins.texts(),
+            http: ["1.1", "2"],
         },
-        "links": {
-            "movies": "/api/movies",
-            "query": "/api/movies/query{?name,year,filename}",
-            "movie": "/api/movies/{name}/{year}",
-            "collections": "/api/collections",
-            "openapi": "/openapi.json",
-            "docs": "/docs",
-            "problems": "/problems",
-            "live": "/livez",
-            "ready": "/readyz",
+        links: Links {
+            movies: "/api/movies",
+            query: "/api/movies/query{?name,year,filename}",
+            movie: "/api/movies/{name}/{year}",
+            collections: "/api/collections",
+            openapi: "/openapi.json",
+            docs: "/docs",
+            problems: "/problems",
+            live: health("/livez"),
+            ready: health("/readyz"),
         },
-    })
+    }
 }
 
 fn millis(time: std::time::Duration) -> u64 {
@@ -180,12 +276,12 @@ fn docs_file(path: &str) -> Response {
     operation_id = "listProblems",
     tag = "service",
     responses((status = 200, description = "Every kind that an answer may have.",
-        content((Vec<Value> = "application/json"), (String = "text/html"))))
+        content((Vec<Kind> = "application/json"), (String = "text/html"))))
 )]
 pub(crate) async fn problems(request: Request) -> Response {
     match form(&request) {
         Form::Json => {
-            let all: Vec<Value> = problem::ALL.iter().map(|kind| problem::to_json(kind)).collect();
+            let all: Vec<Kind> = problem::ALL.iter().map(|kind| Kind::of(kind)).collect();
             vary(json_line(&all))
         }
         Form::Html => {
@@ -214,7 +310,7 @@ pub(crate) async fn problems(request: Request) -> Response {
     params(ProblemParameters),
     responses(
         (status = 200, description = "The kind, explained.",
-            content((Value = "application/json"), (String = "text/html"))),
+            content((Kind = "application/json"), (String = "text/html"))),
         PathProblems,
     )
 )]
@@ -224,7 +320,7 @@ pub(crate) async fn problem(request: Request) -> Result<Response, Problem> {
         Problem::new(&NOT_FOUND, "there is no such kind of problem; /problems lists them")
     })?;
     Ok(match form(&request) {
-        Form::Json => vary(json_line(&problem::to_json(kind))),
+        Form::Json => vary(json_line(&Kind::of(kind))),
         Form::Html => {
             let title = format!("{} {}", kind.status.as_u16(), kind.title);
             let about = escape(kind.about);
@@ -234,10 +330,10 @@ pub(crate) async fn problem(request: Request) -> Result<Response, Problem> {
 }
 
 fn form(request: &Request) -> Form {
-    Form::preferred(request.headers().get(ACCEPT))
+    Form::preferred(accept(request.headers()).as_ref())
 }
 
-fn json_line(value: &impl serde::Serialize) -> Response {
+fn json_line(value: &impl Serialize) -> Response {
     json_answer(to_line(value))
 }
 

@@ -8,23 +8,24 @@ use http::header::{ETAG, HeaderName};
 use http::{HeaderValue, StatusCode};
 use movies_store::commit::{Code, Group, Outcome};
 use movies_store::key::{CollectionName, Tag};
-use movies_store::{Absent, Collection, Freshness, Judgement, Reading};
+use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading};
 
 use super::caching::{MOVIES_VERSION, quoted, version_header};
 use super::precondition::WriteConditions;
 use super::problem::{
-    ALREADY_EXISTS, COLLECTION_NOT_FOUND, KEY_REUSED, PRECONDITION_FAILED, PRECONDITION_REQUIRED,
-    Problem, READ_ONLY, VERSION_CONFLICT,
+    ALREADY_EXISTS, BUCKET_UNAVAILABLE, COLLECTION_NOT_FOUND, KEY_REUSED, OUTCOME_UNKNOWN,
+    PRECONDITION_FAILED, PRECONDITION_REQUIRED, Problem, READ_ONLY, VERSION_CONFLICT,
 };
 use crate::app::{App, PreconditionStatus};
 
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// The least time that is left for a commit, however long its body took to arrive.
+/// The least time that is left for an opening and for a commit, however long the body took to
+/// arrive.
 const COMMIT_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// A state of the collection, as fresh as the operator asks. Nothing is created, but for the
-/// default collection, which always exists.
+/// default collection, which always exists. The envelope holds the deadline of reads.
 ///
 /// # Errors
 /// 404 where there is no such collection; what the store says.
@@ -32,9 +33,8 @@ pub(crate) async fn read(app: &App, name: &CollectionName) -> Result<Fetched, Pr
     let started = Instant::now();
     let is_default = name == app.default_collection();
     let absent = if is_default { Absent::Create } else { Absent::Leave };
-    let Some(collection) = app.store().open(name, absent).await? else {
-        return Err(no_collection(name));
-    };
+    let opened = app.store().open(name, absent).await?;
+    let collection = opened.collection().ok_or_else(|| no_collection(name))?;
     let reading = collection.read(Freshness::Configured).await?;
     if reading.state.is_dropped() && !is_default {
         return Err(no_collection(name).with_header(MOVIES_VERSION, version_header(&reading.state)));
@@ -74,16 +74,70 @@ pub(crate) fn check_write(app: &App, conditions: &WriteConditions) -> Result<(),
     Ok(())
 }
 
-/// Opens a collection to write to it.
+/// Opens a collection to write a movie to it or to drop it.
 ///
 /// # Errors
-/// 404 where it is absent and not to be created; what the store says.
+/// 404 where it is absent and not to be created, 409 where `If-Match` asks for what can only be
+/// in one that exists, 503 where it does not open in time; what the store says.
 pub(crate) async fn open(
     app: &App,
     name: &CollectionName,
     absent: Absent,
+    conditions: &WriteConditions,
+    started: Instant,
 ) -> Result<Collection, Problem> {
-    app.store().open(name, absent).await?.ok_or_else(|| no_collection(name))
+    match open_in_time(app, name, absent, conditions, started).await? {
+        Some(opened) => opened.collection().ok_or_else(|| no_collection(name)),
+        None => {
+            let detail = format!(
+                "{name} did not open in time, which goes on; nothing was stored, try again soon"
+            );
+            Err(Problem::new(&BUCKET_UNAVAILABLE, detail).retry_after(1))
+        }
+    }
+}
+
+/// Opens a collection that may be absent, and then creates it.
+///
+/// # Errors
+/// 409 where it is absent and `If-Match` asks for what exists, 504 where it does not open in time;
+/// what the store says.
+pub(crate) async fn create(
+    app: &App,
+    name: &CollectionName,
+    conditions: &WriteConditions,
+    started: Instant,
+) -> Result<Opened, Problem> {
+    open_in_time(app, name, Absent::Create, conditions, started).await?.ok_or_else(|| {
+        let detail = format!(
+            "{name} did not open in time, which goes on and may create it; look whether it is there, or send the request again"
+        );
+        Problem::new(&OUTCOME_UNKNOWN, detail).retry_after(1)
+    })
+}
+
+/// `None` where the request's time is up; the opening goes on.
+async fn open_in_time(
+    app: &App,
+    name: &CollectionName,
+    absent: Absent,
+    conditions: &WriteConditions,
+    started: Instant,
+) -> Result<Option<Opened>, Problem> {
+    // Nothing in an absent collection has a tag: the request fails, and creates nothing for that.
+    let asks_for_what_exists = conditions.if_match.is_some();
+    let absent = if asks_for_what_exists { Absent::Leave } else { absent };
+    let opening = app.store().open(name, absent);
+    match tokio::time::timeout(time_left(app, started), opening).await {
+        Ok(Ok(Opened::Absent)) if asks_for_what_exists => Err(version_conflict(app)),
+        Ok(opened) => Ok(Some(opened?)),
+        Err(_elapsed) => Ok(None),
+    }
+}
+
+/// What is left of a write's time; a moment in any case.
+fn time_left(app: &App, started: Instant) -> Duration {
+    app.settings().request_deadline.saturating_sub(started.elapsed()).max(COMMIT_TIME_MIN)
 }
 
 /// A judged write.
@@ -107,14 +161,23 @@ pub(crate) async fn submit(
     started: Instant,
 ) -> Result<Judged, Problem> {
     let submitted = Instant::now();
-    let left = app.settings().request_deadline.saturating_sub(submitted - started);
-    let judgement = collection.submit(group, left.max(COMMIT_TIME_MIN)).await?;
+    let is_about_all = group.ops.iter().all(|op| op.action.key().is_none());
+    let judgement = collection.submit(group, time_left(app, started)).await?;
     let commit_time = submitted.elapsed();
     let outcome = judgement.results.first().expect("one result for the one op").outcome;
-    match refusal(app, &judgement, outcome, conditions) {
-        Some(problem) => Err(mark(problem, &judgement)),
-        None => Ok(Judged { judgement, outcome, commit_time }),
-    }
+    let Some(problem) = refusal(app, outcome, conditions) else {
+        return Ok(Judged { judgement, outcome, commit_time });
+    };
+    let current = if is_about_all || conditions.guards_collection() {
+        Some(judgement.state.tag())
+    } else {
+        outcome.tag.map(Tag::Movie)
+    };
+    let problem = mark(problem, &judgement);
+    Err(match current {
+        Some(tag) => problem.with_header(ETAG, quoted(&tag.to_string())),
+        None => problem,
+    })
 }
 
 /// `Movies-Version`, and whether it is a replay.
@@ -126,22 +189,20 @@ pub(crate) fn mark(problem: Problem, judgement: &Judgement) -> Problem {
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("movies-replayed");
 pub(crate) const TRUE: HeaderValue = HeaderValue::from_static("true");
 
+/// `If-Match` does not hold.
+fn version_conflict(app: &App) -> Problem {
+    let problem = Problem::new(&VERSION_CONFLICT, "Version conflict");
+    match app.settings().precondition_status {
+        PreconditionStatus::Conflict => problem,
+        PreconditionStatus::PreconditionFailed => problem.status(StatusCode::PRECONDITION_FAILED),
+    }
+}
+
 /// The answer to a refused op; none where it was not refused, or refused for being absent, which
 /// the caller knows to put better.
-fn refusal(
-    app: &App,
-    judgement: &Judgement,
-    outcome: Outcome,
-    conditions: &WriteConditions,
-) -> Option<Problem> {
-    let problem = match outcome.code {
-        Code::Mismatch => match app.settings().precondition_status {
-            PreconditionStatus::Conflict => Problem::new(&VERSION_CONFLICT, "Version conflict"),
-            PreconditionStatus::PreconditionFailed => {
-                Problem::new(&VERSION_CONFLICT, "Version conflict")
-                    .status(StatusCode::PRECONDITION_FAILED)
-            }
-        },
+fn refusal(app: &App, outcome: Outcome, conditions: &WriteConditions) -> Option<Problem> {
+    Some(match outcome.code {
+        Code::Mismatch => version_conflict(app),
         Code::Exists if conditions.only_creates() => Problem::new(
             &ALREADY_EXISTS,
             "it exists already and If-None-Match: * asks to create only; nothing was stored",
@@ -155,15 +216,6 @@ fn refusal(
             "this Idempotency-Key was used by another request; nothing was stored, use a new key",
         ),
         _ => return None,
-    };
-    let current = if conditions.guards_collection() {
-        Some(judgement.state.tag())
-    } else {
-        outcome.tag.map(Tag::Movie)
-    };
-    Some(match current {
-        Some(tag) => problem.with_header(ETAG, quoted(&tag.to_string())),
-        None => problem,
     })
 }
 

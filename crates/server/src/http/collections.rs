@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action, Code, Group, Op};
 use movies_store::key::{CollectionName, Seq};
-use movies_store::{Absent, Collection};
+use movies_store::{Absent, Collection, Opened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,7 +18,7 @@ use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_hea
 use super::extract::{CollectionTarget, collection_href, parameters};
 use super::limits;
 use super::precondition::{ReadConditions, WriteConditions};
-use super::problem::{Problem, VERSION_CONFLICT, to_line};
+use super::problem::{Problem, to_line};
 use crate::app::App;
 use crate::openapi::{
     CollectionParameters, CollectionPreconditions, ReadHeaders, ReadProblems, WriteProblems,
@@ -67,7 +67,7 @@ pub(crate) struct Status {
 pub(crate) enum Standing {
     /// It is in memory and kept up to date.
     Open,
-    /// It is in the bucket; the first request for it opens it.
+    /// It is in the bucket; the first request for it opens it, and finds out if it was dropped.
     Closed,
     /// It was deleted and is not there any more.
     Dropped,
@@ -115,7 +115,8 @@ impl Status {
 /// All collections
 ///
 /// Those in the bucket that the operator allows. Numbers of an open one are as this replica last
-/// knew them; ask for the collection itself for the current ones.
+/// knew them; ask for the collection itself for the current ones. One that is not
+/// open on this replica may have been dropped: only its log tells, which a list does not read.
 #[utoipa::path(
     get,
     path = "/api/collections",
@@ -204,16 +205,16 @@ pub(crate) async fn put(
     let started = Instant::now();
     access::check_write(&app, &conditions)?;
     limits::check_no_body(request.body())?;
-    if let Some(collection) = app.store().open(&name, Absent::Leave).await? {
-        let group = group(Action::Create, conditions.clone());
-        let judged = access::submit(&app, &collection, group, &conditions, started).await?;
-        return Ok(created(&name, &judged.judgement.state, judged.outcome.code));
-    }
-    if conditions.if_match.is_some() {
-        return Err(Problem::new(&VERSION_CONFLICT, "Version conflict"));
-    }
-    let collection = access::open(&app, &name, Absent::Create).await?;
-    Ok(created(&name, &collection.latest(), Code::Created))
+    let collection = match access::create(&app, &name, &conditions, started).await? {
+        Opened::Born(collection) => {
+            return Ok(created(&name, &collection.latest(), Code::Created));
+        }
+        // It may have been dropped, and be there again by the op.
+        found => found.collection().ok_or_else(|| access::no_collection(&name))?,
+    };
+    let group = group(Action::Create, conditions.clone());
+    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    Ok(created(&name, &judged.judgement.state, judged.outcome.code))
 }
 
 /// Drop a collection
@@ -239,7 +240,7 @@ pub(crate) async fn delete(
     let started = Instant::now();
     access::check_write(&app, &conditions)?;
     limits::check_no_body(request.body())?;
-    let collection = access::open(&app, &name, Absent::Leave).await?;
+    let collection = access::open(&app, &name, Absent::Leave, &conditions, started).await?;
     let group = group(Action::Drop, conditions.clone());
     let judged = access::submit(&app, &collection, group, &conditions, started).await?;
     if judged.outcome.code == Code::Missing {

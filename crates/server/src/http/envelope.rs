@@ -15,15 +15,16 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{ACCEPT, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tower::{Layer, Service};
 
 use super::access::{SERVER_TIMING, timing};
+use super::cors::Grant;
 use super::limits;
-use super::negotiate::Form;
+use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
-use crate::app::App;
+use crate::app::{App, Settings};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -34,13 +35,24 @@ const REQUEST_ID_CHARS_MAX: usize = 128;
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope {
     pub(crate) app: App,
+    pub(crate) hosts: Hosts,
+}
+
+/// By which names the service may be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hosts {
+    /// By those that the settings allow.
+    Configured,
+    /// By any: it tells and changes nothing that is worth keeping from a page, and orchestrators
+    /// call by addresses.
+    Any,
 }
 
 impl<S> Layer<S> for Envelope {
     type Service = Enveloped<S>;
 
     fn layer(&self, inner: S) -> Enveloped<S> {
-        Enveloped { app: self.app.clone(), inner }
+        Enveloped { app: self.app.clone(), hosts: self.hosts, inner }
     }
 }
 
@@ -48,6 +60,7 @@ impl<S> Layer<S> for Envelope {
 #[derive(Clone, Debug)]
 pub(crate) struct Enveloped<S> {
     app: App,
+    hosts: Hosts,
     inner: S,
 }
 
@@ -65,11 +78,12 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let sender = Sender::of(&request);
+        let settings = self.app.settings();
+        let sender = Sender::of(&request, settings);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
-            .then_some(self.app.settings().request_deadline);
-        let checked = limits::check(self.app.settings(), &request);
+            .then_some(settings.request_deadline);
+        let checked = limits::check(settings, self.hosts, &request);
         let answer = checked.map(|()| self.inner.call(request));
         Box::pin(async move {
             let response = match answer {
@@ -120,16 +134,18 @@ struct Sender {
     request_id: HeaderValue,
     traceparent: Option<HeaderValue>,
     accept: Option<HeaderValue>,
+    grant: Grant,
 }
 
 impl Sender {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, settings: &Settings) -> Self {
         let headers = request.headers();
         Self {
             started: Instant::now(),
             request_id: request_id(headers),
             traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
-            accept: headers.get(ACCEPT).cloned(),
+            accept: accept(headers),
+            grant: settings.cors_origins.grant(request.method(), headers),
         }
     }
 
@@ -143,6 +159,7 @@ impl Sender {
             response = problem.render(id, Form::preferred(self.accept.as_ref()));
         }
         let headers = response.headers_mut();
+        self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
         headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
         if let Some(traceparent) = self.traceparent {

@@ -252,12 +252,15 @@ pub(crate) fn explain_unknown(path: &str) -> Problem {
     };
     let segments: Vec<&str> = rest.split('/').collect();
     match segments.as_slice() {
-        [name] => Problem::new(
-            &NOT_FOUND,
-            format!(
+        [name] => {
+            // In a query a plus is a space and an ampersand an end.
+            let name = decode_segment(name).unwrap_or_default();
+            let name = percent_encoding::utf8_percent_encode(&name, PLAIN);
+            let detail = format!(
                 "a movie's path is /api/movies/{{name}}/{{year}}; to look for a name, use /api/movies/query?name={name}"
-            ),
-        ),
+            );
+            Problem::new(&NOT_FOUND, detail)
+        }
         ["", _year] => Problem::parameter(&INVALID_PATH, "name", NameError::Empty.to_string()),
         [_, .., year] if parse_year(year).is_ok() => Problem::new(
             &NOT_FOUND,

@@ -1,4 +1,5 @@
-//! `/livez` and `/readyz`: whether to restart this replica, whether to send it requests.
+//! `/livez` and `/readyz`: whether to restart this replica, whether to send it requests. On the
+//! listener of `--admin-listen` where there is one, else beside the API.
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub(crate) struct Health {
 /// Whether the process answers
 ///
 /// Says nothing about the bucket: a replica that cannot reach it must not be restarted for that.
+/// On the address of `--admin-listen` where there is one.
 #[utoipa::path(
     get,
     path = "/livez",
@@ -49,7 +51,7 @@ pub(crate) async fn live() -> Response {
 /// Whether to send requests here
 ///
 /// Not while this replica drains, its default collection is not open or has failed, or the bucket
-/// does not answer.
+/// does not answer. On the address of `--admin-listen` where there is one.
 #[utoipa::path(
     get,
     path = "/readyz",

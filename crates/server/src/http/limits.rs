@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
+use super::envelope::Hosts;
 use super::problem::{
     HEADERS_TOO_LARGE, HOST_NOT_ALLOWED, INVALID_BODY, Problem, REQUEST_TIMEOUT, TOO_LARGE,
     UNEXPECTED_BODY, UNSUPPORTED_MEDIA_TYPE, URL_TOO_LONG,
@@ -22,7 +23,7 @@ use crate::app::Settings;
 ///
 /// # Errors
 /// 414, 431 or 403, each with its limit or rule.
-pub(crate) fn check(settings: &Settings, request: &Request) -> Result<(), Problem> {
+pub(crate) fn check(settings: &Settings, hosts: Hosts, request: &Request) -> Result<(), Problem> {
     let url_bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
     if url_bytes > settings.url_bytes_max {
         let max = settings.url_bytes_max;
@@ -38,7 +39,7 @@ pub(crate) fn check(settings: &Settings, request: &Request) -> Result<(), Proble
         let detail = format!("the headers have {headers_bytes} bytes; at most {max} are allowed");
         return Err(Problem::new(&HEADERS_TOO_LARGE, detail));
     }
-    if settings.loopback_hosts_only {
+    if settings.loopback_hosts_only && hosts == Hosts::Configured {
         check_host(request)?;
     }
     Ok(())

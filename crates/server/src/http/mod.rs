@@ -1,23 +1,26 @@
 //! The table of routes and layers, in order. Never decides anything itself.
 
+use std::future::{Ready, ready};
+
 use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use http::header::LOCATION;
+use http::header::{ALLOW, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use utoipa::OpenApi as _;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::openapi::Base;
-use envelope::Envelope;
+use envelope::{Envelope, Hosts};
 use problem::{METHOD_NOT_ALLOWED, Problem};
 
 mod about;
 mod access;
 pub(crate) mod caching;
 mod collections;
+pub(crate) mod cors;
 mod encoding;
 mod envelope;
 mod extract;
@@ -33,59 +36,72 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-/// Every route that is documented, with the document.
+/// Every route of the API that is documented, with the document.
 fn documented() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Base::openapi())
-        .routes(routes!(movies::list))
-        .routes(routes!(movies::query))
-        .routes(routes!(movies::get, movies::put, movies::delete))
-        .routes(routes!(collections::list))
-        .routes(routes!(collections::get, collections::put, collections::delete))
-        .routes(routes!(about::start))
-        .routes(routes!(about::api))
-        .routes(routes!(about::openapi))
-        .routes(routes!(about::docs))
-        .routes(routes!(about::problems))
-        .routes(routes!(about::problem))
-        .merge(health())
+        .routes(route(routes!(movies::list)))
+        .routes(route(routes!(movies::query)))
+        .routes(route(routes!(movies::get, movies::put, movies::delete)))
+        .routes(route(routes!(collections::list)))
+        .routes(route(routes!(collections::get, collections::put, collections::delete)))
+        .routes(route(routes!(about::start)))
+        .routes(route(routes!(about::api)))
+        .routes(route(routes!(about::openapi)))
+        .routes(route(routes!(about::docs)))
+        .routes(route(routes!(about::problems)))
+        .routes(route(routes!(about::problem)))
 }
 
 fn health() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(health::live)).routes(routes!(health::ready))
+    OpenApiRouter::new().routes(route(routes!(health::live))).routes(route(routes!(health::ready)))
 }
 
 /// The document alone.
 pub(crate) fn api() -> utoipa::openapi::OpenApi {
-    documented().into_openapi()
+    documented().merge(health()).into_openapi()
 }
 
 pub(crate) fn router(app: App) -> Router {
-    let (router, _document) = documented().split_for_parts();
-    let router = router.route("/docs/{*file}", axum::routing::get(about::docs_asset));
-    finish(router, app)
+    let health = if app.settings().health_apart { OpenApiRouter::new() } else { health() };
+    let (router, _document) = documented().merge(health).split_for_parts();
+    let docs = axum::routing::get(about::docs_asset).fallback(other_method(GET_ONLY));
+    finish(router.route("/docs/{*file}", docs), app, Hosts::Configured)
 }
 
 pub(crate) fn health_router(app: App) -> Router {
     let (router, _document) = health().split_for_parts();
-    finish(router, app)
+    finish(router, app, Hosts::Any)
 }
 
 /// What is around the routes, from the inside out.
-fn finish(router: Router<App>, app: App) -> Router {
-    router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(unknown_method)
-        .layer(Envelope { app: app.clone() })
-        .with_state(app)
+fn finish(router: Router<App>, app: App, hosts: Hosts) -> Router {
+    router.fallback(unknown_path).layer(Envelope { app: app.clone(), hosts }).with_state(app)
 }
 
-/// `OPTIONS` of a known path, or a method that it does not take. Axum adds `Allow` to both.
-async fn unknown_method(method: Method) -> Response {
-    if method == Method::OPTIONS {
-        return StatusCode::NO_CONTENT.into_response();
+/// A route that answers `OPTIONS`, and methods that it does not take.
+fn route(routes: UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
+    let (schemas, paths, methods) = routes;
+    let takes_put = paths.paths.values().any(|path| path.put.is_some());
+    let allow = if takes_put { GET_PUT_DELETE } else { GET_ONLY };
+    (schemas, paths, methods.fallback(other_method(allow)))
+}
+
+const GET_ONLY: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const GET_PUT_DELETE: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, DELETE, OPTIONS");
+
+/// `OPTIONS` of a known path, or a method that it does not take. Axum's own `Allow` would leave
+/// `OPTIONS` out.
+fn other_method(allow: HeaderValue) -> impl Fn(Method) -> Ready<Response> + Clone + Send {
+    move |method| {
+        ready(if method == Method::OPTIONS {
+            (StatusCode::NO_CONTENT, [(ALLOW, allow.clone())]).into_response()
+        } else {
+            let detail = format!("this path does not take {method}; see Allow");
+            Problem::new(&METHOD_NOT_ALLOWED, detail)
+                .with_header(ALLOW, allow.clone())
+                .into_response()
+        })
     }
-    Problem::new(&METHOD_NOT_ALLOWED, format!("this path does not take {method}; see Allow"))
-        .into_response()
 }
 
 /// A path with a slash too many goes to the one without; any other is explained.

@@ -174,7 +174,8 @@ pub(crate) async fn put(
             .await?;
     let movie = Movie::parse(target.key.clone(), &body, settings.movie)?;
     let key = key.with_print(&parts.method, &parts.uri, &conditions, movie.json());
-    let collection = access::open(&app, &target.collection, Absent::Create).await?;
+    let collection =
+        access::open(&app, &target.collection, Absent::Create, &conditions, started).await?;
     let group = group(key, Action::Put(movie), &conditions);
     let judged = access::submit(&app, &collection, group, &conditions, started).await?;
     Ok(stored(&target, &judged, &parts.headers))
@@ -207,7 +208,8 @@ pub(crate) async fn delete(
     let (parts, body) = request.into_parts();
     limits::check_no_body(&body)?;
     let key = key.with_print(&parts.method, &parts.uri, &conditions, b"");
-    let collection = access::open(&app, &target.collection, Absent::Leave).await?;
+    let collection =
+        access::open(&app, &target.collection, Absent::Leave, &conditions, started).await?;
     let group = group(key, Action::Delete(target.key.clone()), &conditions);
     let judged = access::submit(&app, &collection, group, &conditions, started).await?;
     if judged.outcome.code == Code::Missing {

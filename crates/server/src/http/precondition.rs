@@ -4,12 +4,12 @@
 //! store, which judges them when the op is applied; nothing here decides about a write.
 
 use axum::extract::FromRequestParts;
-use http::header::{ACCEPT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use movies_store::key::{Tag, Timestamp};
 
-use super::negotiate::takes_json;
+use super::negotiate::{accept, takes_json};
 use super::problem::{INVALID_HEADER, NOT_ACCEPTABLE, Problem};
 use crate::app::App;
 
@@ -94,7 +94,7 @@ impl FromRequestParts<App> for ReadConditions {
 
     /// What the client accepts is a condition too: the answer exists only as JSON.
     async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Problem> {
-        if !takes_json(parts.headers.get(ACCEPT)) {
+        if !takes_json(accept(&parts.headers).as_ref()) {
             let detail =
                 "the Accept header rules application/json out; add it or leave Accept away";
             return Err(Problem::header(&NOT_ACCEPTABLE, "Accept", detail));

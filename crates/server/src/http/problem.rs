@@ -15,7 +15,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use movies_store::Error;
 use movies_store::movie::{MovieError, MovieErrorKind};
 use serde::Serialize;
-use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::negotiate::{Form, HTML_POLICY};
@@ -278,7 +277,8 @@ impl Problem {
         self.0.kind
     }
 
-    fn retry_after(self, seconds: u32) -> Self {
+    /// When to come back.
+    pub(crate) fn retry_after(self, seconds: u32) -> Self {
         self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
@@ -459,14 +459,27 @@ impl From<MovieError> for Problem {
     }
 }
 
-/// The table as JSON, for `/problems`.
-pub(crate) fn to_json(kind: &ProblemType) -> Value {
-    serde_json::json!({
-        "type": format!("/problems/{}", kind.slug),
-        "status": kind.status.as_u16(),
-        "title": kind.title,
-        "about": kind.about,
-    })
+/// A row of the table, for `/problems`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Kind {
+    /// The path that explains it; what a problem's `type` says.
+    #[serde(rename = "type")]
+    #[schema(example = "/problems/movie-not-found")]
+    kind: String,
+    /// The HTTP status.
+    #[schema(example = 404, minimum = 400, maximum = 599)]
+    status: u16,
+    /// In words.
+    title: &'static str,
+    /// What it means and what to do.
+    about: &'static str,
+}
+
+impl Kind {
+    pub(crate) fn of(kind: &ProblemType) -> Self {
+        let ProblemType { slug, status, title, about } = kind;
+        Self { kind: format!("/problems/{slug}"), status: status.as_u16(), title, about }
+    }
 }
 
 #[cfg(test)]

@@ -413,9 +413,9 @@ async fn paths_and_methods() {
     assert_eq!(client.get("/nothing").await.problem(), (404, "not-found".to_owned()));
     let post = client.send("POST", INCEPTION, &[], "").await;
     assert_eq!(post.problem(), (405, "method-not-allowed".to_owned()));
-    assert_eq!(post.header("allow"), "GET,HEAD,PUT,DELETE");
+    assert_eq!(post.header("allow"), "GET, HEAD, PUT, DELETE, OPTIONS");
     let options = client.send("OPTIONS", "/api/movies", &[], "").await;
-    assert_eq!((options.status, options.header("allow")), (204, "GET,HEAD"));
+    assert_eq!((options.status, options.header("allow")), (204, "GET, HEAD, OPTIONS"));
     for (path, location) in [
         ("/api/movies/", "/api/movies"),
         ("/api/movies/X/1/?filename=a.json", "/api/movies/X/1?filename=a.json"),

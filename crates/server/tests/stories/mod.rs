@@ -4,6 +4,7 @@ mod bodies;
 mod collections;
 mod commands;
 mod conditions;
+mod cors;
 mod crash;
 mod damage;
 mod idempotency;

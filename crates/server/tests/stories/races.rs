@@ -44,6 +44,23 @@ fn of_many_creators_through_many_replicas_one_wins() {
 }
 
 #[test]
+fn of_many_creators_of_a_collection_one_wins() {
+    let (_s3, servers) = on_one_bucket("");
+    for round in 0..5 {
+        let path = format!("/api/collections/race{round}.json");
+        let answers = race(&servers, |_, server| {
+            server.ask("PUT", &path).header("If-None-Match", "*").send()
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|a| a.status == 201);
+        assert_eq!(won.len(), 1);
+        for refused in lost {
+            let refused = refused.is_problem(412, "already-exists");
+            assert_eq!(refused.etag(), won[0].etag(), "the tag is the winner's");
+        }
+    }
+}
+
+#[test]
 fn many_requests_with_one_key_through_many_replicas_are_one_write() {
     let (_s3, servers) = on_one_bucket("");
     let answers = race(&servers, |_, server| {

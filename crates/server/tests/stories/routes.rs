@@ -1,6 +1,6 @@
 //! What every route has in common: HEAD, OPTIONS, 404, 405, 308, the pages about the service.
 
-use crate::harness::{Launch, Server, exchange};
+use crate::harness::{Ask, Launch, Server, exchange};
 
 const HEAT: &str = "/api/movies/Heat/1995";
 
@@ -30,19 +30,23 @@ fn a_wrong_method_is_told_the_right_ones() {
         ("PUT", "/livez", "GET"),
     ] {
         let answer = server.ask(method, path).send().is_problem(405, "method-not-allowed");
-        assert!(answer.header("allow").is_some_and(|allow| allow.contains(allowed)), "{answer:?}");
+        let allow = answer.header("allow").unwrap();
+        assert!(allow.contains(allowed) && allow.contains("OPTIONS"), "{method} {path}: {allow}");
     }
 }
 
 #[test]
 fn options_lists_the_methods() {
     let server = Server::new();
-    for (path, methods) in
-        [("/api/movies", &["GET", "HEAD"][..]), (HEAT, &["GET", "HEAD", "PUT", "DELETE"])]
-    {
+    for (path, methods) in [
+        ("/api/movies", "GET, HEAD, OPTIONS"),
+        (HEAT, "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/api/collections/movies.json", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/docs/index.css", "GET, HEAD, OPTIONS"),
+        ("/livez", "GET, HEAD, OPTIONS"),
+    ] {
         let answer = server.ask("OPTIONS", path).send().is(204);
-        let allow = answer.header("allow").unwrap();
-        assert!(methods.iter().all(|method| allow.contains(method)), "{path}: {allow}");
+        assert_eq!(answer.header("allow"), Some(methods), "{path}");
     }
 }
 
@@ -139,4 +143,68 @@ fn what_is_served_beside_the_movies_is_told() {
     server.get("/readyz?verbose").is(200);
     let about = server.get("/api").is(200);
     assert!(about.text().contains(env!("CARGO_PKG_VERSION")), "{}", about.text());
+    assert!(about.text().starts_with("{\"name\":\"movies-api\",\"build\":"), "{}", about.text());
+    let kind = server.get("/problems/not-found").is(200);
+    assert!(kind.text().starts_with("{\"type\":\"/problems/not-found\",\"status\":404"));
+    // What the start page says to try goes to where it came from.
+    let request =
+        b"GET / HTTP/1.1\r\nHost: localhost:81\r\nAccept: text/html\r\nConnection: close\r\n\r\n";
+    let page = exchange(server.address(), request).is(200);
+    assert!(page.text().contains("curl -X PUT http://localhost:81/api/movies/"), "{}", page.text());
+}
+
+#[test]
+fn several_lines_of_accept_are_one_list() {
+    let server = Server::new();
+    let both = |path: &str| {
+        server
+            .ask("GET", path)
+            .header("Accept", "text/html;q=0.5")
+            .header("Accept", "application/json")
+    };
+    both("/api/movies").send().is(200);
+    both("/nowhere").send().is_problem(404, "not-found");
+    let page =
+        server.ask("GET", "/nowhere").header("Accept", "image/png").header("Accept", "text/html");
+    assert!(page.send().is(404).header("content-type").unwrap().starts_with("text/html"));
+}
+
+#[test]
+fn the_hint_of_a_name_alone_can_be_followed() {
+    let server = Server::new();
+    for (segment, name) in [
+        ("Inception", "Inception"),
+        ("Face%2FOff", "Face/Off"),
+        ("a+b", "a+b"),
+        ("Fire%26Ice", "Fire&Ice"),
+        ("Fire&Ice=1;#", "Fire&Ice=1;"),
+        ("100%25", "100%"),
+    ] {
+        let segment = segment.trim_end_matches('#');
+        let encoded = segment.replace('+', "%2B").replace('&', "%26");
+        server.put(&format!("/api/movies/{encoded}/2000"), "{}").is(201);
+        let hint = server.get(&format!("/api/movies/{segment}")).is_problem(404, "not-found");
+        let detail = hint.json()["detail"].as_str().unwrap().to_owned();
+        let query = &detail[detail.find("/api/movies/query").expect("a hint")..];
+        assert_eq!(server.get(query).is(200).json()[0]["name"], name, "{detail}");
+    }
+    server.get("/api/movies/%E9").is_problem(404, "not-found");
+}
+
+#[test]
+fn health_is_on_the_admin_listener_only_where_there_is_one() {
+    let mut server = Server::with("--admin-listen 127.0.0.1:0");
+    let line = server.next_line();
+    let admin = line.split("http://").nth(1).unwrap().parse().unwrap();
+    for path in ["/livez", "/readyz"] {
+        server.get(path).is_problem(404, "not-found");
+        Ask::new(admin, "GET", path).send().is(200);
+        // Orchestrators call it by an address.
+        let probe =
+            format!("GET {path} HTTP/1.1\r\nHost: 10.0.0.1:80\r\nConnection: close\r\n\r\n");
+        exchange(admin, probe.as_bytes()).is(200);
+    }
+    assert_eq!(server.get("/api").json()["links"].get("ready"), None);
+    let page = server.ask("GET", "/").header("Accept", "text/html").send().is(200);
+    assert!(!page.text().contains("/readyz"), "{}", page.text());
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use movies_sim::s3::{Fault, Operation, Rule, S3Options, S3Server};
+use movies_sim::s3::{Answer as SimAnswer, Effect, Fault, Operation, Rule, S3Options, S3Server};
 
 use crate::harness::{Ask, Launch, Server, wait_until};
 
@@ -218,4 +218,49 @@ fn amid_many_faults_no_replica_is_left_behind_and_nothing_is_lost() {
     for server in &servers {
         assert_eq!(server.get("/api/movies").body, fresh.get("/api/movies").body);
     }
+}
+
+#[test]
+fn a_collection_is_its_creators_even_where_the_answer_to_its_birth_is_lost() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).start();
+    for (n, fault) in [Fault::FALSE_CONFLICT, Fault::RESET_AFTER_EFFECT].into_iter().enumerate() {
+        s3.faults().add(Rule::new(fault).on(Operation::PutObject).key("/commit/").next(1));
+        let path = format!("/api/collections/new{n}.json");
+        server.ask("PUT", &path).header("If-None-Match", "*").send().is(201);
+        server.ask("PUT", &path).header("If-None-Match", "*").send().is(412);
+        s3.faults().clear();
+    }
+}
+
+#[test]
+fn a_collection_that_does_not_open_in_time_is_unavailable() {
+    let s3 = S3Server::start(S3Options::default());
+    let server = serve(&s3).args("--request-timeout 1s").start();
+    let silence = Rule::new(Fault::new(Effect::Never, SimAnswer::Silence));
+    s3.faults().add(silence.on(Operation::GetObject).key("slow.json"));
+    let path = "/api/movies/Heat/1995?filename=slow.json";
+    server.get(path).is_problem(503, "deadline");
+    let refused = server.put(path, "{}").is_problem(503, "bucket-unavailable");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    // Whether it was created is not known: that goes on.
+    let unknown = server.ask("PUT", "/api/collections/slow.json").send();
+    unknown.is_problem(504, "outcome-unknown");
+    server.put(HEAT, "{}").is(201);
+}
+
+#[test]
+fn an_opening_goes_on_when_nobody_waits_for_it() {
+    let s3 = S3Server::start(S3Options::default());
+    let writer = serve(&s3).start();
+    for year in 0..6 {
+        writer.put(&format!("/api/movies/Heat/{year}?filename=long.json"), "{}").is(201);
+    }
+    let reader = serve(&s3).args("--request-timeout 1s").start();
+    // Each read fits into the deadline, the opening of seven commits does not.
+    let slow = Rule::new(Fault::NONE).delay(Duration::from_millis(600));
+    s3.faults().add(slow.on(Operation::GetObject).key("long.json.log/commit/"));
+    let path = "/api/movies?filename=long.json";
+    reader.get(path).is_problem(503, "deadline");
+    wait_until("it is open", || reader.get(path).status == 200);
 }

@@ -65,7 +65,7 @@ pub(crate) enum Got {
     /// It did not exist at some moment of the call: proved.
     Absent,
     /// It is there, of a size that was not wanted.
-    Declined,
+    Declined(ObjectMeta),
 }
 
 /// Why a request gave no answer that can be used.
@@ -243,7 +243,7 @@ impl Bucket {
     ) -> std::result::Result<Option<Found>, Failure> {
         match self.get_if(path, env, |_| true).await? {
             Got::Found(found) => Ok(Some(found)),
-            Got::Absent | Got::Declined => Ok(None),
+            Got::Absent | Got::Declined(_) => Ok(None),
         }
     }
 
@@ -260,7 +260,7 @@ impl Bucket {
             let got = self.inner.objects.get(path).await?;
             let meta = got.meta.clone();
             if !wanted(meta.size) {
-                return Ok(Got::Declined);
+                return Ok(Got::Declined(meta));
             }
             Ok(Got::Found(Found { bytes: got.bytes().await?, meta }))
         };
@@ -278,6 +278,11 @@ impl Bucket {
                 Err(Failure::of(&error))
             }
         }
+    }
+
+    /// What an object is, without reading it; `None` where that cannot be told. Cancel safe.
+    pub(crate) async fn look(&self, path: &Path) -> Option<ObjectMeta> {
+        self.inner.objects.head(path).await.ok()
     }
 
     /// Creates an object only if its name is free. After anything but `Yes` the caller must read

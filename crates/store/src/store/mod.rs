@@ -6,6 +6,8 @@ use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use object_store::ObjectMeta;
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
 use crate::bucket::Bucket;
@@ -13,13 +15,15 @@ use crate::collection::Collection;
 use crate::commit::COMMIT_OPS_MAX;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::genesis::Unborn;
 use crate::key::CollectionName;
 use crate::movie::MovieLimits;
 use crate::selftest;
 
 mod open;
 
-/// How long the error that stopped a collection is repeated before it is opened anew.
+/// How long the error that keeps a collection from being served is repeated before it is opened
+/// anew.
 const FAILURE_KEPT: Duration = Duration::from_secs(10);
 /// How often idle collections are looked for.
 const JANITOR_PERIOD: Duration = Duration::from_secs(30);
@@ -85,6 +89,29 @@ pub enum Absent {
     Create,
 }
 
+/// What an opening came to.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// It does not exist; nothing was written.
+    Absent,
+    /// It is there: it was before, or its file was, or another was quicker to create it.
+    Found(Collection),
+    /// Neither file nor log was there, and this call created it, empty. Of all calls that race to
+    /// create it, through whatever replica, at most one is told this.
+    Born(Collection),
+}
+
+impl Opened {
+    /// The collection, where it exists.
+    #[must_use]
+    pub fn collection(self) -> Option<Collection> {
+        match self {
+            Self::Absent => None,
+            Self::Found(collection) | Self::Born(collection) => Some(collection),
+        }
+    }
+}
+
 /// A bucket's collections. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -103,11 +130,18 @@ struct Inner {
 /// One collection's place.
 #[derive(Default)]
 struct Slot {
-    /// Held while it is being opened, so that it is opened once; keeps the error that a failed
-    /// one repeats for a while.
-    opening: tokio::sync::Mutex<Option<(Error, Instant)>>,
+    /// Held while it is being opened, so that it is opened once.
+    opening: Arc<tokio::sync::Mutex<Option<Refusal>>>,
     /// The only lasting handle besides those of requests.
     collection: Mutex<Option<Collection>>,
+}
+
+/// An error that is repeated for a while, since opening anew would most likely find it again.
+struct Refusal {
+    error: Error,
+    until: Instant,
+    /// The file at fault: once it is another, the error is not repeated.
+    file: Option<ObjectMeta>,
 }
 
 impl Store {
@@ -129,44 +163,77 @@ impl Store {
     }
 
     /// Opens a collection, or finds it open. One whose file exists without a log gets its
-    /// genesis. `None` where neither exists and `absent` is `Leave`.
+    /// genesis.
     ///
-    /// Dropping the future may leave a genesis behind: an empty or adopted collection.
+    /// Cancel safe: an opening that has begun goes on without its caller, so that a long log is
+    /// open for those who ask again; it may still create the collection.
     ///
     /// # Errors
     /// Whatever keeps it from being served; `Overloaded` where too many are open.
-    pub async fn open(&self, name: &CollectionName, absent: Absent) -> Result<Option<Collection>> {
+    pub async fn open(&self, name: &CollectionName, absent: Absent) -> Result<Opened> {
         let slot = self.slot(name)?;
         if let Some(collection) = slot.current()
             && collection.failure().is_none()
         {
-            return Ok(Some(collection));
+            return Ok(Opened::Found(collection));
         }
-        let mut failed = slot.opening.lock().await;
+        let mut refusal = Arc::clone(&slot.opening).lock_owned().await;
         let now = self.inner.env.instant();
         if let Some(collection) = slot.current() {
             match collection.failure() {
-                None => return Ok(Some(collection)),
-                Some(error) => *failed = Some((error, now + FAILURE_KEPT)),
+                None => return Ok(Opened::Found(collection)),
+                Some(error) => *refusal = Some(Refusal::new(error, None, now)),
             }
         }
         slot.show(None);
-        if let Some((error, until)) = &*failed
-            && *until > now
+        if let Some(refusal) = &*refusal
+            && self.holds(refusal, name, now).await
         {
-            return Err(error.clone());
+            return Err(refusal.error.clone());
         }
-        *failed = None;
-        let result = self.open_log(name, absent).await;
-        match &result {
-            Ok(Some(collection)) => slot.show(Some(collection.clone())),
-            Err(error) if error.is_final() => *failed = Some((error.clone(), now + FAILURE_KEPT)),
-            Ok(None) | Err(_) => {
-                drop(failed);
+        *refusal = None;
+        let (reply, answer) = oneshot::channel();
+        let (store, opened_name) = (self.clone(), name.clone());
+        self.inner.env.spawn(async move {
+            let opened = store.open_slot(&opened_name, slot, absent, refusal).await;
+            // An error says that the caller has gone; others find it in the slot.
+            let _ = reply.send(opened);
+        });
+        let broke_off = || Error::unavailable("open", name.as_str(), "its opening broke off");
+        answer.await.unwrap_or_else(|_dropped| Err(broke_off()))
+    }
+
+    /// Opens what the slot is for, while `refusal` keeps others waiting.
+    async fn open_slot(
+        &self,
+        name: &CollectionName,
+        slot: Arc<Slot>,
+        absent: Absent,
+        mut refusal: OwnedMutexGuard<Option<Refusal>>,
+    ) -> Result<Opened> {
+        let opened = self.open_log(name, absent).await;
+        match &opened {
+            Ok(Opened::Found(collection) | Opened::Born(collection)) => {
+                slot.show(Some(collection.clone()));
+            }
+            Err(Unborn { error, file }) if error.is_final() || file.is_some() => {
+                let now = self.inner.env.instant();
+                *refusal = Some(Refusal::new(error.clone(), file.clone(), now));
+            }
+            Ok(Opened::Absent) | Err(_) => {
+                drop(refusal);
                 self.forget(name, &slot);
             }
         }
-        result
+        opened.map_err(|unborn| unborn.error)
+    }
+
+    /// Whether a kept error is still to be repeated.
+    async fn holds(&self, refusal: &Refusal, name: &CollectionName, now: Instant) -> bool {
+        let bucket = &self.inner.bucket;
+        refusal.until > now
+            && (refusal.file.is_none()
+                || refusal.file == bucket.look(&bucket.path(name.as_str())).await)
     }
 
     /// The collections in the bucket, by a listing, open or not: every object that could be one,
@@ -268,6 +335,12 @@ impl std::fmt::Debug for Store {
     }
 }
 
+impl Refusal {
+    fn new(error: Error, file: Option<ObjectMeta>, now: Instant) -> Self {
+        Self { error, until: now + FAILURE_KEPT, file }
+    }
+}
+
 impl Slot {
     fn current(&self) -> Option<Collection> {
         self.collection.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -276,6 +349,12 @@ impl Slot {
     /// Whether it holds neither a collection nor anybody who waits for one.
     fn is_empty(self: &Arc<Self>) -> bool {
         Arc::strong_count(self) == 1 && self.current().is_none()
+    }
+
+    /// Whether it keeps an error that is still to be repeated.
+    fn refuses(&self, now: Instant) -> bool {
+        let refusal = self.opening.try_lock();
+        refusal.is_ok_and(|kept| kept.as_ref().is_some_and(|refusal| refusal.until > now))
     }
 
     /// Since when nobody has used it; `None` while somebody does, or is about to.
@@ -299,16 +378,20 @@ impl Inner {
 
     /// Unloads the longest unused collections until one more fits.
     fn make_room(&self, slots: &mut BTreeMap<CollectionName, Arc<Slot>>) -> Result<()> {
-        // Openings that came to nothing leave empty slots behind when their callers go away.
-        slots.retain(|_, slot| !slot.is_empty());
+        // Openings that came to nothing leave empty slots behind when their callers go away; those
+        // that keep an error have room as long as there is.
+        let now = self.env.instant();
+        slots.retain(|_, slot| !slot.is_empty() || slot.refuses(now));
+        if slots.len() >= self.options.collections_max {
+            slots.retain(|_, slot| !slot.is_empty());
+        }
         loop {
-            let bytes: u64 = slots
-                .values()
-                .filter_map(|slot| slot.current())
-                .map(|collection| collection.latest().movies().wire_bytes())
-                .sum();
+            let opened = slots.values().filter_map(|slot| slot.current());
+            let (count, bytes) = opened.fold((0, 0), |(count, bytes), collection| {
+                (count + 1, bytes + collection.latest().movies().wire_bytes())
+            });
             if slots.len() < self.options.collections_max
-                && (bytes <= self.options.memory_bytes_max || slots.len() <= 1)
+                && (bytes <= self.options.memory_bytes_max || count <= 1)
             {
                 return Ok(());
             }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Absent, Inner, Store};
+use super::{Absent, Inner, Opened, Store};
 use crate::apply;
 use crate::bucket::Created;
 use crate::collection::Collection;
 use crate::error::{Error, Result};
-use crate::genesis;
+use crate::genesis::{self, Unborn};
 use crate::key::{CollectionName, LogId, Seq};
 use crate::log::{self, Log};
 use crate::state::State;
@@ -19,58 +19,61 @@ use crate::state::State;
 /// How often a start tries again what failed in passing.
 const START_ATTEMPTS: u32 = 5;
 
+/// What is known of a log after its first commit.
+struct Beginning {
+    state: State,
+    /// What its genesis left out, in words.
+    notes: Vec<String>,
+    /// Whether it was born here, and of nothing.
+    is_born: bool,
+}
+
+impl Beginning {
+    /// Of a log whose first commit was found.
+    fn found(log: &Log, first: &bytes::Bytes) -> Result<Self> {
+        let (empty, object) = (State::empty(LogId::ZERO), log.object(Seq(1)));
+        let state = apply::apply(&empty, &object, first, log.env().mutant())?.1.state;
+        Ok(Self { state, notes: Vec::new(), is_born: false })
+    }
+}
+
 impl Store {
     pub(super) async fn open_log(
         &self,
         name: &CollectionName,
         absent: Absent,
-    ) -> Result<Option<Collection>> {
+    ) -> Result<Opened, Unborn> {
         let Inner { bucket, env, options, .. } = &*self.inner;
         let log = Log::new(bucket.clone(), name.clone(), env.clone());
-        let mut notes = Vec::new();
-        let first = read_first(&log).await?;
-        let state = match first {
-            Some(bytes) => {
-                // A folder needs its directory even where commits are there: it is, by now.
-                let empty = State::empty(LogId::ZERO);
-                apply::apply(&empty, &log.object(Seq(1)), &bytes, env.mutant())?.1.state
-            }
-            None => match self.genesis(&log, absent).await? {
-                Some((state, told)) => {
-                    notes = told;
-                    state
-                }
-                None => return Ok(None),
-            },
+        let beginning = match read_first(&log).await? {
+            Some(first) => Some(Beginning::found(&log, &first)?),
+            None => self.genesis(&log, absent).await?,
+        };
+        let Some(Beginning { state, notes, is_born }) = beginning else {
+            return Ok(Opened::Absent);
         };
         let (state, current_at) = match state.seq() {
             Seq::ZERO => (state, env.instant()),
             _ => catch_up(&log, state).await?,
         };
         tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
-        Ok(Some(Collection::start(log, Arc::new(state), current_at, notes, options)))
+        let collection = Collection::start(log, Arc::new(state), current_at, notes, options);
+        Ok(if is_born { Opened::Born(collection) } else { Opened::Found(collection) })
     }
 
     /// A log is born, unless there is nothing to be born from.
-    async fn genesis(&self, log: &Log, absent: Absent) -> Result<Option<(State, Vec<String>)>> {
+    async fn genesis(&self, log: &Log, absent: Absent) -> Result<Option<Beginning>, Unborn> {
         let Inner { env, options, .. } = &*self.inner;
         let name = log.name();
         if genesis::has_traces(log).await? {
             // Another replica may have been born in between.
-            let object = log.object(Seq(1));
-            return match read_first(log).await? {
-                Some(bytes) => {
-                    let empty = State::empty(LogId::ZERO);
-                    Ok(Some((
-                        apply::apply(&empty, &object, &bytes, env.mutant())?.1.state,
-                        Vec::new(),
-                    )))
-                }
-                None => Err(Error::damaged(
-                    object,
+            let first = read_first(log).await?.ok_or_else(|| {
+                Error::damaged(
+                    log.object(Seq(1)),
                     "it is missing, but later parts of its log are there; restore it, or move the whole log away to begin anew",
-                )),
-            };
+                )
+            })?;
+            return Ok(Some(Beginning::found(log, &first)?));
         }
         let file = genesis::read_file(log).await?;
         let is_default = name.as_str() == CollectionName::DEFAULT;
@@ -84,22 +87,29 @@ impl Store {
             &options.replica,
             env.log_id(),
             env,
-        )?;
+        )
+        .map_err(|error| Unborn { error, file: file.as_ref().map(|file| file.meta.clone()) })?;
         for note in &notes {
             tracing::warn!(collection = %name, note, "the file was not taken over whole");
         }
         let (_, bytes, applied) = apply::prepare(&State::empty(LogId::ZERO), commit, env.mutant())?;
         if options.read_only {
             let state = State { seq: Seq::ZERO, log: LogId::ZERO, hash: None, ..applied.state };
-            return Ok(Some((state, notes)));
+            return Ok(Some(Beginning { state, notes, is_born: false }));
         }
         log.make_folder()
             .map_err(|failure| failure.into_error("create", log.root().to_string()))?;
         if let Some(file) = &file {
             self.set_aside(log, &file.bytes).await?;
         }
-        let state = settle_genesis(log, bytes, applied.state).await?;
-        Ok(Some((state, notes)))
+        Ok(Some(match settle_genesis(log, bytes).await? {
+            Settled::Ours => Beginning {
+                state: applied.state,
+                notes,
+                is_born: file.is_none() && absent == Absent::Create,
+            },
+            Settled::Anothers(first) => Beginning { notes, ..Beginning::found(log, &first)? },
+        }))
     }
 
     /// Keeps a file exactly as it was found, before it is adopted.
@@ -132,13 +142,18 @@ async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
     }
 }
 
-/// Creates commit 1 and finds out whose it is.
-async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<State> {
+/// Whose genesis is the first commit.
+enum Settled {
+    Ours,
+    Anothers(bytes::Bytes),
+}
+
+/// Creates commit 1 and finds out whose it is. The bytes tell: each genesis has ids of its own.
+async fn settle_genesis(log: &Log, bytes: bytes::Bytes) -> Result<Settled> {
     let object = log.object(Seq(1));
     for _ in 0..START_ATTEMPTS {
-        let created = log.create(Seq(1), bytes.clone()).await;
-        match created {
-            Created::Yes => return Ok(born),
+        match log.create(Seq(1), bytes.clone()).await {
+            Created::Yes => return Ok(Settled::Ours),
             Created::Refused(failure) => return Err(failure.into_error("create", object)),
             Created::Taken | Created::Unknown(_) => {}
         }
@@ -147,11 +162,8 @@ async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<S
                 // It is linked, but it may not be synced.
                 return Err(log.bucket().distrust(&object));
             }
-            Some(found) if found == bytes => return Ok(born),
-            Some(found) => {
-                let empty = State::empty(LogId::ZERO);
-                return Ok(apply::apply(&empty, &object, &found, log.env().mutant())?.1.state);
-            }
+            Some(found) if found == bytes => return Ok(Settled::Ours),
+            Some(found) => return Ok(Settled::Anothers(found)),
             None => {}
         }
     }
