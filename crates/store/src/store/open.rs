@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::{Absent, Inner, Store};
 use crate::apply;
 use crate::bucket::Created;
-use crate::collection::Collection;
+use crate::checkpoint::load;
+use crate::collection::{Collection, Origin};
 use crate::error::{Error, Result};
 use crate::genesis;
 use crate::key::{CollectionName, LogId, Seq};
@@ -32,28 +33,58 @@ impl Store {
     ) -> Result<Option<Collection>> {
         let Inner { bucket, env, options, .. } = &*self.inner;
         let log = Log::new(bucket.clone(), name.clone(), env.clone());
-        let mut notes = Vec::new();
-        let first = read_first(&log).await?;
-        let state = match first {
-            Some(bytes) => {
-                // A folder needs its directory even where commits are there: it is, by now.
-                let empty = State::empty(LogId::ZERO);
-                apply::apply(&empty, &log.object(Seq(1)), &bytes, env.mutant())?.1.state
+        let began = env.instant();
+        let newest = load::newest_good(&log).await?;
+        let mut notes = newest.damaged;
+        let (state, checkpoint) = match newest.state {
+            Some(state) => {
+                prove_first(&log).await?;
+                let seq = state.seq();
+                (state, seq)
             }
-            None => match self.genesis(&log, absent).await? {
-                Some((state, told)) => {
-                    notes = told;
-                    state
-                }
+            None => match self.first_state(&log, absent, &mut notes).await? {
+                Some(state) => (state, Seq::ZERO),
                 None => return Ok(None),
             },
         };
-        let (state, current_at) = match state.seq() {
-            Seq::ZERO => (state, env.instant()),
-            _ => catch_up(&log, state).await?,
+        let caught_up = match state.seq() {
+            Seq::ZERO => CaughtUp { state, current_at: began, bytes: 0 },
+            _ => catch_up(&log, state).await.map_err(|error| pruned_away(error, &notes))?,
         };
-        tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
-        Ok(Some(Collection::start(log, Arc::new(state), current_at, notes, options)))
+        let CaughtUp { state, current_at, bytes: replayed_bytes } = caught_up;
+        tracing::info!(
+            collection = %name,
+            seq = %state.seq(),
+            movies = state.movies().count(),
+            %checkpoint,
+            replayed_bytes,
+            took_ms = env.instant().saturating_duration_since(began).as_millis(),
+            "opened"
+        );
+        let state = Arc::new(state);
+        let origin = Origin { state, current_at, checkpoint, replayed_bytes, notes };
+        Ok(Some(Collection::start(log, origin, options)))
+    }
+
+    /// The state after commit 1, which is written where there is no log.
+    async fn first_state(
+        &self,
+        log: &Log,
+        absent: Absent,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<State>> {
+        if let Some(bytes) = read_first(log).await? {
+            // A folder needs its directory even where commits are there: it is, by now.
+            let empty = State::empty(LogId::ZERO);
+            let applied =
+                apply::apply(&empty, &log.object(Seq(1)), &bytes, self.inner.env.mutant());
+            return applied
+                .map(|(_, applied)| Some(applied.state))
+                .map_err(|error| pruned_away(error, notes));
+        }
+        let Some((state, told)) = self.genesis(log, absent).await? else { return Ok(None) };
+        notes.extend(told);
+        Ok(Some(state))
     }
 
     /// A log is born, unless there is nothing to be born from.
@@ -120,6 +151,35 @@ impl Store {
     }
 }
 
+/// A log that has lost its first commit is not served, however good its checkpoints are: whatever
+/// took that one may take others.
+async fn prove_first(log: &Log) -> Result<()> {
+    let object = log.object(Seq(1));
+    let path = log.bucket().path(&object);
+    if let Ok(Some(_)) = log.bucket().head(&path).await {
+        return Ok(());
+    }
+    match read_first(log).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::damaged(
+            object,
+            "it is missing, but later parts of its log are there; restore it, or move the whole log away to begin anew",
+        )),
+    }
+}
+
+/// A log that was pruned cannot be read without a checkpoint.
+fn pruned_away(error: Error, damaged: &[String]) -> Error {
+    let Error::Pruned { object, checkpoint } = error else { return error };
+    let why = if damaged.is_empty() { "there is none".to_owned() } else { damaged.join("; ") };
+    Error::damaged(
+        object,
+        format!(
+            "it was pruned in favour of checkpoint {checkpoint}, and no checkpoint from there on can be read: {why}"
+        ),
+    )
+}
+
 /// Commit 1, tried more than once: at a start the bucket may just be waking up.
 async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
     let mut attempt = 1;
@@ -158,9 +218,18 @@ async fn settle_genesis(log: &Log, bytes: bytes::Bytes, born: State) -> Result<S
     Err(Error::unavailable("create", object, "the bucket does not confirm it"))
 }
 
+/// A state with every commit in it, and the length of those that were applied.
+struct CaughtUp {
+    state: State,
+    /// When it surely was current.
+    current_at: Instant,
+    bytes: u64,
+}
+
 /// Applies every commit behind `state`, until the next one is proved absent and a listing shows
 /// none behind it; with the moment at which the result was surely current.
-async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
+async fn catch_up(log: &Log, mut state: State) -> Result<CaughtUp> {
+    let mut bytes_applied = 0;
     let mut count = 1;
     let mut attempt = 1;
     loop {
@@ -174,6 +243,7 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
             match read {
                 Ok(Some(bytes)) => {
                     let object = log.object(state.seq().next());
+                    bytes_applied += bytes.len() as u64;
                     state = apply::apply(&state, &object, &bytes, log.env().mutant())?.1.state;
                 }
                 Ok(None) => break,
@@ -196,10 +266,10 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
             None => log.beyond(missing).await,
         };
         match beyond {
-            Ok(None) => return Ok((state, began)),
+            Ok(None) => return Ok(CaughtUp { state, current_at: began, bytes: bytes_applied }),
             // What was absent and is there now was made since: the state was current when we looked.
             Ok(Some(_)) if matches!(log.read(missing).await, Ok(Some(_))) => {
-                return Ok((state, began));
+                return Ok(CaughtUp { state, current_at: began, bytes: bytes_applied });
             }
             Ok(Some(beyond)) if attempt == START_ATTEMPTS => {
                 return Err(Error::damaged(
