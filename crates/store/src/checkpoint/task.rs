@@ -71,6 +71,9 @@ pub(crate) struct Checkpointer {
     pub(crate) options: CheckpointOptions,
     /// The newest one known, if this task wrote or read it.
     pub(crate) base: Option<Manifest>,
+    /// Whether a checkpoint was found damaged: the next one writes every file, which heals those
+    /// that are still named, and reuses none.
+    pub(crate) distrusts: bool,
     pub(crate) swept: Option<Instant>,
 }
 
@@ -148,10 +151,12 @@ impl Checkpointer {
         let state = self.shared.latest();
         let Some(hash) = state.hash else { return Ok(None) };
         let newest = listed.first().copied();
-        if newest.is_some_and(|newest| self.another_serves(newest, &state, is_ours)) {
-            return Ok(None);
+        if !self.distrusts {
+            if newest.is_some_and(|newest| self.another_serves(newest, &state, is_ours)) {
+                return Ok(None);
+            }
+            self.learn(newest).await?;
         }
-        self.learn(newest).await?;
         let draft = Draft {
             log: &self.log,
             state: &state,
@@ -161,8 +166,11 @@ impl Checkpointer {
             press: Semaphore::new(1),
         };
         let written = draft.write(hash).await?;
-        listed.insert(0, Listed { seq: state.seq, at: self.log.env().now() });
-        self.base = Some(written.manifest.clone());
+        if newest.is_none_or(|newest| newest.seq < state.seq) {
+            listed.insert(0, Listed { seq: state.seq, at: self.log.env().now() });
+            self.base = Some(written.manifest.clone());
+        }
+        self.distrusts = false;
         self.shared.checkpointed(state.seq);
         self.clean_up(&listed).await;
         Ok(Some(written))

@@ -287,6 +287,23 @@ async fn a_damaged_or_missing_page_file_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_replica_that_met_damage_heals_it() {
+    let world = World::movies(9).await;
+    let older = world.checkpoint(5, None).await.manifest;
+    let newer = world.checkpoint(10, Some(&older)).await.manifest;
+    world.overwrite(&world.page(&newer, 0), "x").await;
+    assert_eq!(world.newest().await.damaged.len(), 1);
+    let _movies = world.open(often()).await.unwrap();
+    loop {
+        let newest = world.newest().await;
+        if newest.damaged.is_empty() {
+            break states_agree(&newest.state.unwrap(), world.state()).unwrap();
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn without_a_good_checkpoint_the_whole_log_is_read() {
     let world = World::movies(4).await;
     let only = world.checkpoint(5, None).await.manifest;
@@ -352,6 +369,8 @@ fn often() -> Options {
     let checkpoints = CheckpointOptions {
         quiet: std::time::Duration::from_millis(1),
         quiet_period: std::time::Duration::ZERO,
+        patience: std::time::Duration::from_millis(1),
+        file_bytes: 200,
         ..CheckpointOptions::default()
     };
     Options { checkpoints, ..Options::default() }

@@ -84,6 +84,8 @@ pub(crate) struct Origin {
     pub(crate) checkpoint: Seq,
     /// The length of the commits since.
     pub(crate) replayed_bytes: u64,
+    /// Whether a newer checkpoint could not be used: the next one must reuse no file of it.
+    pub(crate) met_damage: bool,
     /// What a person should know.
     pub(crate) notes: Vec<String>,
 }
@@ -109,7 +111,7 @@ impl Collection {
     /// Starts the owner of the tail, and the task that writes checkpoints.
     pub(crate) fn start(log: Log, origin: Origin, options: &Options) -> Self {
         let shared = Arc::new(Shared::new(&origin, options));
-        let Origin { state, notes, .. } = origin;
+        let Origin { state, notes, met_damage, .. } = origin;
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
         let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
         let max_staleness = options.max_staleness.unwrap_or_default();
@@ -140,6 +142,7 @@ impl Collection {
                 writer: options.replica.as_str().into(),
                 options: options.checkpoints.clone(),
                 base: None,
+                distrusts: met_damage,
                 swept: None,
             };
             log.env().spawn(checkpointer.run());

@@ -49,13 +49,14 @@ pub struct CheckpointStatus {
 
 impl Shared {
     pub(super) fn new(origin: &Origin, options: &Options) -> Self {
-        let Origin { state, current_at, checkpoint, replayed_bytes, .. } = origin;
+        let Origin { state, current_at, checkpoint, replayed_bytes, met_damage, .. } = origin;
         let mut schedule = Schedule::new(options.checkpoints.clone());
         let replayed = Install {
             at: *current_at,
             bytes: *replayed_bytes,
             state_bytes: state.movies().wire_bytes(),
-            changes: state.version().0 > *checkpoint,
+            // Damage calls for another checkpoint as a change does.
+            changes: state.version().0 > *checkpoint || *met_damage,
             is_ours: false,
         };
         schedule.replayed(state.seq().0 - checkpoint.0, &replayed);

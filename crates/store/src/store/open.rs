@@ -36,6 +36,7 @@ impl Store {
         let began = env.instant();
         let newest = load::newest_good(&log).await?;
         let mut notes = newest.damaged;
+        let met_damage = !notes.is_empty();
         let (state, checkpoint) = match newest.state {
             Some(state) => {
                 prove_first(&log).await?;
@@ -62,7 +63,7 @@ impl Store {
             "opened"
         );
         let state = Arc::new(state);
-        let origin = Origin { state, current_at, checkpoint, replayed_bytes, notes };
+        let origin = Origin { state, current_at, checkpoint, replayed_bytes, met_damage, notes };
         Ok(Some(Collection::start(log, origin, options)))
     }
 
