@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use movies_store::key::{Seq, Timestamp};
 use movies_store::movie::MovieLimits;
+use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
 use crate::app::{Collections, Origins, PreconditionStatus, Settings};
@@ -30,6 +32,8 @@ Examples:
   MOVIES_STORE=s3://films/eu movies-api             every option is also a variable
   movies-api log --store s3://films -n 5            the last five commits
   movies-api check --store s3://films --all         verify every collection
+  movies-api prune --store s3://films --before 2026-01-01 --dry-run
+                                                    what room old commits take
 
 Buckets take the providers' usual variables: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
 AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL; role credentials need none.
@@ -64,6 +68,12 @@ pub enum Command {
     ///
     /// Exit status: 0 sound, 1 damaged, 2 could not look.
     Check(CheckArgs),
+    /// Give up the words of old commits for room; the movies stay as they are
+    ///
+    /// Each becomes a stub of a few bytes: `log` and the answers to repeated requests end there.
+    /// Commits that the last three checkpoints need and those of the last 24 hours are kept, and
+    /// every checkpoint is verified first.
+    Prune(PruneArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,
@@ -258,6 +268,23 @@ pub struct CheckArgs {
     pub all: bool,
 }
 
+/// What to prune.
+#[derive(Clone, Debug, Args)]
+pub struct PruneArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// Prune commits before this number, or made before this date (2026-01-31, or RFC 3339)
+    #[arg(long, value_name = "SEQ|DATE", env = "MOVIES_BEFORE", value_parser = before)]
+    pub before: Before,
+    /// Tell what would be pruned; change nothing
+    #[arg(long, env = "MOVIES_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
 impl StoreArgs {
     /// The store's URL. Creates nothing.
     #[must_use]
@@ -361,6 +388,17 @@ fn replica(text: &str) -> Result<String, String> {
         return Err("use 1 to 64 letters, digits and -._".to_owned());
     }
     Ok(text.to_owned())
+}
+
+/// `4200`, `2026-01-31`, `2026-01-31T12:00:00Z`.
+fn before(text: &str) -> Result<Before, String> {
+    if let Ok(seq) = text.parse() {
+        return Ok(Before::Seq(Seq(seq)));
+    }
+    let at = Timestamp::parse(text).or_else(|| Timestamp::parse(&format!("{text}T00:00:00Z")));
+    at.map(Before::Time).ok_or_else(|| {
+        "write the number of a commit, 2026-01-31 or 2026-01-31T12:00:00Z".to_owned()
+    })
 }
 
 /// `500ms`, `10s`, `2m`, `1h`; at most a day, so that sums never overflow.
@@ -470,6 +508,18 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(some_time("0s").is_err());
+    }
+
+    #[test]
+    fn a_commit_or_a_date_says_up_to_where() {
+        assert_eq!(before("42"), Ok(Before::Seq(Seq(42))));
+        let day = Before::Time(Timestamp(1_769_817_600_000));
+        for text in ["2026-01-31", "2026-01-31T00:00:00Z", "2026-01-31T01:00:00+01:00"] {
+            assert_eq!(before(text), Ok(day), "{text}");
+        }
+        for text in ["", "-1", "yesterday", "2026-13-01", "31.1.2026"] {
+            assert!(before(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Some(Command::Serve(serve)) => run_server(&serve),
         Some(Command::Log(args)) => run_tool(cli::log::run(&args)),
         Some(Command::Check(args)) => run_tool(cli::check::run(&args)),
+        Some(Command::Prune(args)) => run_tool(cli::prune::run(&args)),
         Some(Command::Openapi) => cli::openapi::run().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -58,12 +58,14 @@ fn all_hold(
     seeds: impl Iterator<Item = (u64, u32)>,
     run: impl Fn((u64, u32), Option<Mutant>) -> Report,
 ) -> anyhow::Result<bool> {
-    let (mut count, mut requests, mut commits, mut bad) = (0_u64, 0, 0, Vec::new());
+    let (mut count, mut requests, mut commits, mut checkpoints, mut bad) =
+        (0_u64, 0, 0, 0, Vec::new());
     for seed in seeds {
         let report = run(seed, None);
         count += 1;
         requests += report.requests;
         commits += report.commits;
+        checkpoints += report.checkpoints;
         if report.finding.is_some() {
             say(&report)?;
             say(format_args!("  replay: cargo xtask sim --seed {} --ops {}", seed.0, seed.1))?;
@@ -71,7 +73,9 @@ fn all_hold(
         }
     }
     if bad.is_empty() {
-        say(format_args!("{count} seeds, {requests} ops, {commits} commits, all linearizable"))?;
+        say(format_args!(
+            "{count} seeds, {requests} ops, {commits} commits, {checkpoints} checkpoints, all linearizable"
+        ))?;
     } else {
         say(format_args!("{count} seeds, {requests} ops, {} broken: {bad:?}", bad.len()))?;
     }

@@ -24,7 +24,7 @@ const CLIENTS_END: Duration = Duration::from_secs(4 * 3_600);
 const QUIET_AFTER: Duration = Duration::from_secs(600);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 8] = [
+pub const MUTANTS: [Mutant; 9] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -33,7 +33,11 @@ pub const MUTANTS: [Mutant; 8] = [
     Mutant::IgnorePrecondition,
     Mutant::HalfGroup,
     Mutant::AnyNotFoundIsAbsence,
+    Mutant::ForgetJudgedInCheckpoint,
 ];
+
+/// Quiet, period and patience of a checkpoint are shorter, and its pace without faults, too.
+const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
 
 /// By then no request hangs any more, nor a retry that waits for its turn, and cuts are over.
 const HANGS_END: Duration = Duration::from_secs(45);
@@ -60,6 +64,8 @@ pub struct Report {
     pub requests: usize,
     /// Commits in the log.
     pub commits: usize,
+    /// Checkpoints that were written.
+    pub checkpoints: usize,
     /// The hash of all events.
     pub hash: u64,
     /// How long it took in virtual time.
@@ -70,10 +76,10 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, requests, commits, hash, lasted, finding } = self;
+        let Self { seed, requests, commits, checkpoints, hash, lasted, finding } = self;
         write!(
             f,
-            "seed {seed}: {requests} requests, {commits} commits, {} s, {hash:016x}",
+            "seed {seed}: {requests} requests, {commits} commits, {checkpoints} checkpoints, {} s, {hash:016x}",
             lasted.as_secs()
         )?;
         finding.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
@@ -113,6 +119,9 @@ async fn simulate(run: Run) -> Report {
     }
     let commits = world.bucket.commit_count();
     if world.finding().is_none() {
+        rebirth(&world).await.unwrap_or_else(|violation| world.found(violation));
+    }
+    if world.finding().is_none() {
         forgery(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
     let history = world.history();
@@ -120,6 +129,7 @@ async fn simulate(run: Run) -> Report {
         seed: run.seed,
         requests: history.writes.len() + history.reads.len(),
         commits,
+        checkpoints: world.bucket.checkpoint_count(),
         hash: world.trace.hash(),
         lasted: world.trace.elapsed(),
         finding: world.finding(),
@@ -168,6 +178,43 @@ async fn quiet(world: &Arc<World>, rng: &mut ChaCha12Rng) {
         }
         join(world, clients).await;
     }
+}
+
+/// Every replica starts once more, from a checkpoint if there is one: it must come to the state
+/// that the whole log adds up to (invariant 8).
+async fn rebirth(world: &World) -> Result<(), Violation> {
+    // What was written last is in a checkpoint by then, if it ever comes to be.
+    sleep(CHECKPOINT_AFTER).await;
+    for replica in world.replicas() {
+        // What is awaited must be seen before it can happen.
+        let mut changed = world.changed(replica);
+        world.kill(replica, Duration::ZERO);
+        loop {
+            changed.await;
+            if world.serving(replica).is_some() {
+                break;
+            }
+            changed = world.changed(replica);
+        }
+    }
+    let mut model = Model::default();
+    for commit in world.bucket.commits() {
+        model.take(&commit)?;
+    }
+    let expected = model.catalogue();
+    for replica in world.replicas() {
+        let Some(collection) = world.serving(replica) else { continue };
+        let state = collection.latest();
+        let rows = state.movies().rows().map(|row| (row.json, row.seq));
+        let stored = expected.movies.values().map(|stored| (stored.json.clone(), stored.seq));
+        if !rows.eq(stored)
+            || state.version() != expected.version
+            || state.is_dropped() != expected.dropped
+        {
+            return violation!("{replica} starts with another state than that of the log");
+        }
+    }
+    Ok(())
 }
 
 /// A peer that has forgotten what was judged commits a batch again: every replica must stop

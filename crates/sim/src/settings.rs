@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use movies_store::Options;
+use movies_store::{CheckpointOptions, Options};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -49,6 +49,15 @@ impl Settings {
         let pause_ms_max = pick(&[0, 50, 1_000, 5_000]);
         let blows = pick(&[0, 3_000, 10_000, 30_000]);
         let peer = pick(&[0, 200, 1_000, 5_000]);
+        let checkpoints = CheckpointOptions {
+            commit_bytes: pick(&[300, 4_000, 4_000_000]),
+            commits: pick(&[1, 5, 20_000]),
+            quiet: Duration::from_millis(pick(&[10, 1_000])),
+            quiet_period: Duration::from_millis(pick(&[0, 10_000])),
+            patience: Duration::from_millis(pick(&[100, 5_000])),
+            file_bytes: pick(&[1, 200, 8_000_000]),
+            grace: Duration::from_millis(pick(&[1_000, 86_400_000])),
+        };
         let file = [None, Some("[{}]"), Some(A_FILE)].choose(rng).copied().flatten();
         let some = |ms| (ms > 0).then(|| Duration::from_millis(ms));
         let narrow = |number| usize::try_from(number).unwrap_or(usize::MAX);
@@ -70,6 +79,7 @@ impl Settings {
                 queue_groups_max: narrow(queue_groups_max),
                 batch_ops_max: narrow(batch_ops_max),
                 read_deadline,
+                checkpoints,
                 ..Options::default()
             },
         }

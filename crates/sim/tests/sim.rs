@@ -13,14 +13,16 @@ fn quietly(seed: u64, mutant: Option<Mutant>) -> Report {
 
 #[test]
 fn histories_are_linearizable_whatever_goes_wrong() {
-    let mut commits = 0;
+    let (mut commits, mut checkpoints) = (0, 0);
     let drawn = (1_000..1_040).map(|seed| (seed, REQUESTS));
     for (seed, requests) in FAILED_ONCE.iter().copied().chain(drawn) {
         let report = run(Run { seed, requests, mutant: None, telling: Telling::Quiet });
         assert_eq!(report.finding, None, "{report}");
         commits += report.commits;
+        checkpoints += report.checkpoints;
     }
     assert!(commits > 40 * 10, "{commits} commits: too little was tried");
+    assert!(checkpoints > 40 * 3, "{checkpoints} checkpoints: too little was tried");
 }
 
 #[test]

@@ -9,9 +9,12 @@ use std::time::Duration;
 use crate::bucket::Created;
 use crate::check::check;
 use crate::commit::{Action, Code, Group, Op};
+use crate::invariants::states_agree;
 use crate::key::{CollectionName, MovieKey, Print, Tag, Year};
 use crate::movie::{Movie, MovieLimits};
-use crate::{Absent, Bucket, Collection, Env, Error, Freshness, Opened, Options, Store};
+use crate::{
+    Absent, Bucket, CheckpointOptions, Collection, Env, Error, Freshness, Opened, Options, Store,
+};
 
 /// How long a story waits for one answer.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -55,6 +58,12 @@ pub async fn run(bucket: impl Fn() -> Bucket) -> Result<(), String> {
     suite.story("the_seeds_file_becomes_a_log", suite.the_seeds_file_becomes_a_log()).await?;
     suite
         .story("a_dropped_collection_may_live_again", suite.a_dropped_collection_may_live_again())
+        .await?;
+    suite
+        .story(
+            "another_replica_starts_from_a_checkpoint",
+            suite.another_replica_starts_from_a_checkpoint(),
+        )
         .await
 }
 
@@ -268,6 +277,39 @@ impl Suite<'_> {
             "the file's ETag goes while nothing has changed",
         )?;
         ensure(submit(&movies, group).await? == Code::Mismatch, "and not afterwards")
+    }
+
+    async fn another_replica_starts_from_a_checkpoint(&self) -> Told {
+        let name = self.name("checkpoint")?;
+        let checkpoints = CheckpointOptions {
+            quiet: Duration::from_millis(1),
+            quiet_period: Duration::ZERO,
+            file_bytes: 200,
+            ..CheckpointOptions::default()
+        };
+        let options = Options { replica: "a".to_owned(), checkpoints, ..Options::default() };
+        let store = Store::start((self.bucket)(), Env::real(), options).await?;
+        let movies =
+            store.open(&name, Absent::Create).await?.collection().ok_or("it was not created")?;
+        for index in 0_u16..12 {
+            submit(&movies, put(&format!("Movie {index}"), 2000, "{\"a\":\"b\"}")?).await?;
+        }
+        let written = movies.latest().seq();
+        let begun = Env::real().instant();
+        while movies.checkpoint().seq != Some(written) {
+            let trouble = movies.checkpoint().trouble;
+            ensure(begun.elapsed() < DEADLINE, &format!("a checkpoint is written: {trouble:?}"))?;
+            Env::real().sleep(Duration::from_millis(5)).await;
+        }
+        let fresh = self.opened("b", &name).await?;
+        ensure(fresh.checkpoint().seq == Some(written), "another replica starts from it")?;
+        ensure(fresh.notes().is_empty(), &format!("without complaint: {:?}", fresh.notes()))?;
+        states_agree(&fresh.latest(), &movies.latest())?;
+        let report = check(&(self.bucket)(), &name, |_| ()).await?;
+        ensure(
+            report.problems.is_empty() && report.checkpoints > 0,
+            &format!("it is what the log says: {report:?}"),
+        )
     }
 
     async fn a_dropped_collection_may_live_again(&self) -> Told {

@@ -58,6 +58,8 @@ pub enum Mutant {
     HalfGroup,
     /// Any 404 is taken for absence.
     AnyNotFoundIsAbsence,
+    /// A checkpoint does not hold the ids of judged batches.
+    ForgetJudgedInCheckpoint,
 }
 
 impl Env {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::key::BatchId;
+use crate::key::{BatchId, Seq};
 
 /// What a caller of the store must decide.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -49,6 +49,14 @@ pub enum Error {
         object: String,
         /// What it needs.
         found: Arc<str>,
+    },
+    /// A commit whose words were given up for room: what it did stands in every checkpoint since.
+    #[error("{object} was pruned: what it did is in checkpoint {checkpoint}, its words are gone")]
+    Pruned {
+        /// The object.
+        object: String,
+        /// A checkpoint that contains it.
+        checkpoint: Seq,
     },
     /// The file that a collection should be born from cannot be one; no log is born.
     #[error("{object} cannot become a collection: {reason}")]

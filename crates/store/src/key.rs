@@ -127,6 +127,10 @@ hex_id! {
     CommitHash, 32
 }
 hex_id! {
+    /// BLAKE3 of a page file: its name.
+    FileHash, 32
+}
+hex_id! {
     /// BLAKE3 of a request (method, raw path and query, preconditions, minified body), by which a
     /// repeated idempotency key is recognised as the same request.
     Print, 32
@@ -146,6 +150,14 @@ impl CommitHash {
     #[must_use]
     pub fn of(commit: &[u8]) -> Self {
         Self(*blake3::hash(commit).as_bytes())
+    }
+}
+
+impl FileHash {
+    /// The name of a file of these bytes.
+    #[must_use]
+    pub fn of(file: &[u8]) -> Self {
+        Self(*blake3::hash(file).as_bytes())
     }
 }
 

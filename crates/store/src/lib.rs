@@ -10,10 +10,11 @@
 //! | [`commit`] | the log's format |
 //! | [`apply`] | `(state, commit) -> (state', outcomes)`, pure |
 //! | [`page`], [`snapshot`] | the movies in memory, as they go over the wire |
+//! | [`checkpoint`] | the whole state in files, so that a start reads it instead of the log |
 //! | `bucket`, `log` | the bucket's answers and what they prove; commit objects |
 //! | `committer`, `follower` | the one task at the tail: group commit, shared probes |
 //! | `collection`, `store` | what callers hold |
-//! | [`history`], [`mod@check`] | a log read from outside |
+//! | [`history`], [`mod@check`], [`mod@prune`] | a log seen, verified and thinned from outside |
 //! | [`invariants`] | what must hold, each as one function |
 //!
 //! This crate knows no HTTP service and reads no clock but through [`Env`].
@@ -40,6 +41,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod checkpoint;
 pub mod commit;
 pub mod conformance;
 pub mod history;
@@ -47,6 +49,7 @@ pub mod invariants;
 pub mod key;
 pub mod movie;
 pub mod page;
+pub mod prune;
 pub mod snapshot;
 
 mod backoff;
@@ -63,7 +66,8 @@ mod state;
 mod store;
 
 pub use bucket::{Bucket, Refused, UnprovenAbsence};
-pub use collection::{Collection, Freshness, Judgement, OpResult, Reading};
+pub use checkpoint::CheckpointOptions;
+pub use collection::{CheckpointStatus, Collection, Freshness, Judgement, OpResult, Reading};
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
 pub use state::State;

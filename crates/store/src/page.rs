@@ -31,6 +31,8 @@ pub struct Page {
     years: Box<[u16]>,
     /// The commit that last changed each movie.
     seqs: Box<[Seq]>,
+    /// The commit that built it, or that of the checkpoint that it was read from.
+    built: Seq,
 }
 
 /// One movie as it lies on a page.
@@ -74,6 +76,17 @@ impl Page {
             .enumerate()
             .filter(move |(_, y)| **y == year.get())
             .map(|(index, _)| index)
+    }
+
+    /// Since this commit nothing on it has changed.
+    pub(crate) fn built(&self) -> Seq {
+        self.built
+    }
+
+    /// The bytes of some of its movies, each with its separator.
+    pub(crate) fn wire_of(&self, rows: &std::ops::Range<usize>) -> Bytes {
+        let at = |index: usize| self.starts.get(index).map_or(self.wire.len(), |at| *at as usize);
+        self.wire.slice(at(rows.start)..at(rows.end))
     }
 
     /// The index of `key`, or where it would stand.
@@ -134,11 +147,13 @@ pub(crate) struct Cutter {
     pages: Vec<Page>,
     rows: Vec<Row>,
     bytes: usize,
+    built: Seq,
 }
 
 impl Cutter {
-    pub(crate) fn new() -> Self {
-        Self { pages: Vec::new(), rows: Vec::new(), bytes: 0 }
+    /// For pages that show the movies as they are after commit `built`.
+    pub(crate) fn new(built: Seq) -> Self {
+        Self { pages: Vec::new(), rows: Vec::new(), bytes: 0, built }
     }
 
     pub(crate) fn push(&mut self, row: Row) {
@@ -164,18 +179,18 @@ impl Cutter {
         for row in std::mem::take(&mut self.rows) {
             let row_bytes = SEPARATOR.len() + row.json.len();
             if !piece.is_empty() && piece_bytes + row_bytes / 2 > aim {
-                self.pages.push(assemble(&std::mem::take(&mut piece), piece_bytes));
+                self.pages.push(assemble(&std::mem::take(&mut piece), piece_bytes, self.built));
                 piece_bytes = 0;
             }
             piece_bytes += row_bytes;
             piece.push(row);
         }
-        self.pages.push(assemble(&piece, piece_bytes));
+        self.pages.push(assemble(&piece, piece_bytes, self.built));
         self.pages
     }
 }
 
-fn assemble(rows: &[Row], bytes: usize) -> Page {
+fn assemble(rows: &[Row], bytes: usize, built: Seq) -> Page {
     let mut wire = Vec::with_capacity(bytes);
     let mut starts = Vec::with_capacity(rows.len() + 1);
     let offset = |wire: &Vec<u8>| u32::try_from(wire.len()).expect("a page is far under 4 GiB");
@@ -190,5 +205,6 @@ fn assemble(rows: &[Row], bytes: usize) -> Page {
         starts: starts.into(),
         years: rows.iter().map(|row| row.year.get()).collect(),
         seqs: rows.iter().map(|row| row.seq).collect(),
+        built,
     }
 }

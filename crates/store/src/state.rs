@@ -1,5 +1,6 @@
 //! What a log adds up to after one of its commits.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -162,6 +163,17 @@ impl Keys {
         }
     }
 
+    /// The uses of keys, oldest first, of commits after `after`, counted by their places.
+    pub(crate) fn after(
+        &self,
+        after: Option<(Seq, usize)>,
+    ) -> impl Iterator<Item = (&KeyOwner, &KeyUse)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_age
+            .range((from, Bound::Unbounded))
+            .filter_map(|(_, owner)| Some((owner, self.uses.get(owner)?)))
+    }
+
     fn oldest(&self) -> Option<&KeyUse> {
         self.by_age.get_min().and_then(|(_, owner)| self.uses.get(owner))
     }
@@ -203,5 +215,10 @@ impl Judged {
 
     pub(crate) fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// The ids with the last commit in which each may count, by that.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (BatchId, Seq)> {
+        self.by_until.iter().map(|(until, id)| (*id, *until))
     }
 }

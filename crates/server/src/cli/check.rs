@@ -108,6 +108,9 @@ fn tell(
         "{name}: {word}\n  log {}: {} commits, {} ops, {} movies, version {}",
         report.log, report.commits, report.ops, report.movies, report.version
     )?;
+    if report.checkpoints > 0 {
+        writeln!(out, "  checkpoints that agree with it: {}", report.checkpoints)?;
+    }
     for problem in &report.problems {
         writeln!(out, "  problem: {problem}")?;
     }

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use movies_store::Error;
 use movies_store::commit::{Action, Batch, Commit, Group, Op, Outcome};
 use movies_store::history::{log_tail, read_commit};
 use movies_store::key::{CollectionName, MovieKey, Seq};
@@ -24,9 +25,15 @@ pub async fn run(args: &LogArgs) -> anyhow::Result<ExitCode> {
     let mut out = BufWriter::new(io::stdout().lock());
     let last = tail.0.saturating_sub(args.number);
     for seq in (last + 1..=tail.0).rev().map(Seq) {
-        let commit = read_commit(&bucket, &name, seq)
-            .await?
-            .with_context(|| format!("commit {seq} is missing below commit {tail}"))?;
+        let commit = match read_commit(&bucket, &name, seq).await {
+            Err(Error::Pruned { checkpoint, .. }) => {
+                writeln!(out, "{}", pruned(seq, checkpoint, args.json))?;
+                break;
+            }
+            read => {
+                read?.with_context(|| format!("commit {seq} is missing below commit {tail}"))?
+            }
+        };
         if args.json {
             writeln!(out, "{}", as_json(&commit))?;
         } else {
@@ -36,6 +43,14 @@ pub async fn run(args: &LogArgs) -> anyhow::Result<ExitCode> {
         out.flush()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Commits are pruned from the first one on, so this one stands for all before it.
+fn pruned(seq: Seq, checkpoint: Seq, json: bool) -> String {
+    if json {
+        return json!({ "seq": seq.0, "pruned_to": checkpoint.0 }).to_string();
+    }
+    format!("commits 1 to {seq}\n\n    pruned: what they did is in checkpoint {checkpoint}\n")
 }
 
 fn as_text(commit: &Commit) -> String {

@@ -1,5 +1,5 @@
 //! The commands beside `serve`, one file each. They read a bucket and write to standard output;
-//! none of them writes to the bucket.
+//! none but `prune` writes to the bucket.
 
 use std::path::Path;
 
@@ -11,6 +11,7 @@ use crate::config::StoreArgs;
 pub mod check;
 pub mod log;
 pub mod openapi;
+pub mod prune;
 
 /// Opens the bucket that is looked into. A folder is not created: a mistyped path must not look
 /// like an empty catalogue.

@@ -59,6 +59,11 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     changed_at: Option<String>,
+    /// The number of the last commit in the newest checkpoint that this replica knows of. Only in
+    /// the list, and absent before the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    checkpoint: Option<u64>,
 }
 
 /// Whether this replica has a collection open.
@@ -100,11 +105,13 @@ impl Status {
             seq: None,
             tag: None,
             changed_at: None,
+            checkpoint: None,
         }
     }
 
     fn opened(collection: &Collection) -> Self {
-        let status = Self::known(collection.name(), &collection.latest());
+        let checkpoint = collection.checkpoint().seq.map(|seq| seq.0);
+        let status = Self { checkpoint, ..Self::known(collection.name(), &collection.latest()) };
         match collection.failure() {
             Some(_) => Self { state: Standing::Failed, ..status },
             None => status,

@@ -31,6 +31,10 @@ pub(crate) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reasons: Option<Vec<String>>,
+    /// What a person should know though it is ready; only with `?verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    notes: Option<Vec<String>>,
 }
 
 /// Whether the process answers
@@ -45,7 +49,7 @@ pub(crate) struct Health {
     responses((status = 200, description = "It answers.", body = Health))
 )]
 pub(crate) async fn live() -> Response {
-    answer(StatusCode::OK, &Health { status: "alive", reasons: None })
+    answer(StatusCode::OK, &Health { status: "alive", reasons: None, notes: None })
 }
 
 /// Whether to send requests here
@@ -72,7 +76,21 @@ pub(crate) async fn ready(State(app): State<App>, request: Request) -> Response 
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
-    answer(code, &Health { status, reasons: is_verbose.then_some(reasons) })
+    let notes = is_verbose.then(|| notes(&app));
+    answer(code, &Health { status, reasons: is_verbose.then_some(reasons), notes })
+}
+
+/// What is not well, but keeps nobody from being served.
+fn notes(app: &App) -> Vec<String> {
+    let mut notes = Vec::new();
+    for collection in app.store().opened() {
+        let name = collection.name();
+        notes.extend(collection.notes().iter().map(|note| format!("{name}: {note}")));
+        if let Some(trouble) = collection.checkpoint().trouble {
+            notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
+        }
+    }
+    notes
 }
 
 /// Why this replica is not ready; empty where it is.
@@ -109,6 +127,7 @@ fn in_a_word(error: &Error) -> &'static str {
         }
         Error::Damaged { .. } => "its log is damaged; the log of this replica names the object",
         Error::Unsupported { .. } => "its log needs a newer version of this program",
+        Error::Pruned { .. } => "a commit that was asked for was pruned",
         Error::Unprocessable { .. } => "its file cannot become a collection",
         Error::ReadOnly => "this replica is read-only",
         Error::Closing => "this replica is shutting down",

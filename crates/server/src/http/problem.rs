@@ -67,6 +67,8 @@ problem_types! {
         "The body took too long; nothing was stored. Send it again."
     VERSION_CONFLICT CONFLICT "version-conflict" "Version conflict"
         "A tag of If-Match was expected, but the movie or collection has another now; nothing was stored. The answer is {\"error\":\"Version conflict\"} and carries the current ETag. Read again, apply your change to what you find, and repeat with the new tag."
+    PRUNED GONE "pruned" "A commit that was asked for was pruned"
+        "The operator gave up the words of old commits for room. What they did still holds; what they said, the answer to a repeated request included, is gone."
     ALREADY_EXISTS PRECONDITION_FAILED "already-exists" "It exists already"
         "If-None-Match: * asks to create only; nothing was stored. The answer carries the current ETag: use it with If-Match to replace."
     PRECONDITION_FAILED PRECONDITION_FAILED "precondition-failed" "A precondition does not hold"
@@ -411,7 +413,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The six decisions of the store as statuses. What names an object stays in the log.
+/// The decisions of the store as statuses. What names an object stays in the log.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let cause = error.to_string();
@@ -432,6 +434,10 @@ impl From<Error> for Problem {
             Error::Unsupported { .. } => Self::new(
                 &UNSUPPORTED_FORMAT,
                 "the log of this collection needs a newer version of this program; the operator finds the object in the log of the replica",
+            ),
+            Error::Pruned { .. } => Self::new(
+                &PRUNED,
+                "the commit that holds the answer was pruned; what it did still holds",
             ),
             Error::Unprocessable { .. } => Self::new(&NOT_A_COLLECTION, cause.clone()),
             Error::ReadOnly => Self::new(&READ_ONLY, cause.clone()),

@@ -32,6 +32,7 @@ use crate::trace::Trace;
 
 /// The log of the only collection of a simulation.
 const LOG: &str = "movies.json.log/commit/";
+const CHECKPOINTS: &str = "movies.json.log/checkpoint/";
 /// How many attempted creates are kept for the peer to copy.
 const ATTEMPTS_MAX: usize = 64;
 
@@ -65,6 +66,7 @@ struct Inner {
     stalled: BTreeMap<Replica, Instant>,
     modified: BTreeMap<Path, DateTime<Utc>>,
     commits: Vec<Bytes>,
+    checkpoints: usize,
     attempts: VecDeque<Bytes>,
     writes_in_flight: usize,
     broken_promises: Vec<String>,
@@ -82,6 +84,7 @@ impl SimBucket {
             stalled: BTreeMap::new(),
             modified: BTreeMap::new(),
             commits: Vec::new(),
+            checkpoints: 0,
             attempts: VecDeque::new(),
             writes_in_flight: 0,
             broken_promises: Vec::new(),
@@ -138,6 +141,12 @@ impl SimBucket {
         self.lock().commits.len()
     }
 
+    /// How many checkpoints were ever written.
+    #[must_use]
+    pub fn checkpoint_count(&self) -> usize {
+        self.lock().checkpoints
+    }
+
     /// The bodies of the creates that were tried last, stored or not.
     #[must_use]
     pub fn attempts(&self) -> Vec<Bytes> {
@@ -187,6 +196,7 @@ impl SimBucket {
             }
             inner.commits.push(content);
         }
+        inner.checkpoints += usize::from(path.as_ref().starts_with(CHECKPOINTS));
         Ok(done)
     }
 

@@ -190,7 +190,7 @@ impl Court {
     }
 
     fn close(mut self) -> State {
-        self.state.movies = self.state.movies.with(&self.edits);
+        self.state.movies = self.state.movies.with(&self.edits, self.state.seq);
         if self.changed {
             self.state.version = Version(self.state.seq);
             self.state.changed_at = self.state.at;

@@ -316,6 +316,33 @@ impl Bucket {
         self.inner.objects.put_opts(path, bytes.into(), PutMode::Update(version).into()).await
     }
 
+    /// Writes an object, whatever is there. On a folder it is written aside, synced and renamed.
+    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> std::result::Result<(), Failure> {
+        let put = self.inner.objects.put(path, bytes.into()).await;
+        put.map(|_| ()).map_err(|error| Failure::of(&error))
+    }
+
+    /// What an object is, without its bytes; `None` is a hint, not a proof, that there is none.
+    pub(crate) async fn head(
+        &self,
+        path: &Path,
+    ) -> std::result::Result<Option<ObjectMeta>, Failure> {
+        match self.inner.objects.head(path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    /// The objects below `path`: a hint, never a proof.
+    pub(crate) async fn list(&self, path: &Path) -> std::result::Result<Vec<ObjectMeta>, Failure> {
+        match self.inner.objects.list(Some(path)).try_collect().await {
+            Ok(found) => Ok(found),
+            Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
     pub(crate) async fn delete(&self, path: &Path) -> std::result::Result<(), Failure> {
         self.inner.objects.delete(path).await.map_err(|error| Failure::of(&error))
     }

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::apply;
+use crate::checkpoint::Checkpointer;
 use crate::commit::{
     Action, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Code, Commit, GROUP_OPS_MAX, Group, Outcome,
 };
@@ -23,6 +24,7 @@ use crate::store::Options;
 
 mod shared;
 
+pub use shared::CheckpointStatus;
 pub(crate) use shared::Shared;
 
 /// The most readers that may wait for a probe.
@@ -71,6 +73,23 @@ pub struct OpResult {
     pub movie: Option<Bytes>,
 }
 
+/// What a collection comes up with.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// The state, caught up with the log.
+    pub(crate) state: Arc<State>,
+    /// When it surely was current.
+    pub(crate) current_at: Instant,
+    /// The checkpoint that it was read from; zero where the whole log was.
+    pub(crate) checkpoint: Seq,
+    /// The length of the commits since.
+    pub(crate) replayed_bytes: u64,
+    /// Whether a newer checkpoint could not be used: the next one must reuse no file of it.
+    pub(crate) met_damage: bool,
+    /// What a person should know.
+    pub(crate) notes: Vec<String>,
+}
+
 /// One open collection. Cheap to clone.
 #[derive(Clone)]
 pub struct Collection {
@@ -89,16 +108,10 @@ struct Inner {
 }
 
 impl Collection {
-    /// Starts the owner of the tail on a state that was caught up with the log, and surely current
-    /// at `current_at`.
-    pub(crate) fn start(
-        log: Log,
-        state: Arc<State>,
-        current_at: Instant,
-        notes: Vec<String>,
-        options: &Options,
-    ) -> Self {
-        let shared = Arc::new(Shared::new(Arc::clone(&state), current_at, options));
+    /// Starts the owner of the tail, and the task that writes checkpoints.
+    pub(crate) fn start(log: Log, origin: Origin, options: &Options) -> Self {
+        let shared = Arc::new(Shared::new(&origin, options));
+        let Origin { state, notes, met_damage, .. } = origin;
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
         let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
         let max_staleness = options.max_staleness.unwrap_or_default();
@@ -122,6 +135,18 @@ impl Collection {
             gap_looks: 0,
         };
         log.env().spawn(committer.run());
+        if !options.read_only {
+            let checkpointer = Checkpointer {
+                log: log.clone(),
+                shared: Arc::clone(&shared),
+                writer: options.replica.as_str().into(),
+                options: options.checkpoints.clone(),
+                base: None,
+                distrusts: met_damage,
+                swept: None,
+            };
+            log.env().spawn(checkpointer.run());
+        }
         let inner = Inner {
             log,
             shared,
@@ -159,7 +184,13 @@ impl Collection {
         self.inner.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What its genesis left out, if this process saw it.
+    /// How it stands with checkpoints.
+    #[must_use]
+    pub fn checkpoint(&self) -> CheckpointStatus {
+        self.inner.shared.checkpoint().clone()
+    }
+
+    /// What its genesis left out, if this process saw it, and which checkpoints could not be used.
     #[must_use]
     pub fn notes(&self) -> &[String] {
         &self.inner.notes

@@ -2,15 +2,18 @@
 //! and the room in its queue.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use super::Origin;
 use crate::bucket::Failure;
+use crate::checkpoint::{Bell, Install, Schedule};
 use crate::error::{Error, Result};
+use crate::key::Seq;
 use crate::state::State;
 use crate::store::Options;
 
@@ -30,10 +33,35 @@ pub(crate) struct Shared {
     queued_bytes: AtomicUsize,
     queue_groups_max: usize,
     queue_bytes_max: usize,
+    /// Tells the checkpointer.
+    pub(crate) bell: Bell,
+    checkpoint: Mutex<CheckpointStatus>,
+}
+
+/// How a collection stands with checkpoints.
+#[derive(Clone, Debug, Default)]
+pub struct CheckpointStatus {
+    /// The newest one that this replica knows; `None` before the first.
+    pub seq: Option<Seq>,
+    /// Why the last try to write one failed, if it did. The log goes on, and earlier ones stand.
+    pub trouble: Option<Arc<str>>,
 }
 
 impl Shared {
-    pub(super) fn new(state: Arc<State>, current_at: Instant, options: &Options) -> Self {
+    pub(super) fn new(origin: &Origin, options: &Options) -> Self {
+        let Origin { state, current_at, checkpoint, replayed_bytes, met_damage, .. } = origin;
+        let mut schedule = Schedule::new(options.checkpoints.clone());
+        let replayed = Install {
+            at: *current_at,
+            bytes: *replayed_bytes,
+            state_bytes: state.movies().wire_bytes(),
+            // Damage calls for another checkpoint as a change does.
+            changes: state.version().0 > *checkpoint || *met_damage,
+            is_ours: false,
+        };
+        schedule.replayed(state.seq().0 - checkpoint.0, &replayed);
+        let known = Some(*checkpoint).filter(|seq| *seq > Seq::ZERO);
+        let (state, current_at) = (Arc::clone(state), *current_at);
         Self {
             state: ArcSwap::new(state),
             origin: current_at,
@@ -48,7 +76,31 @@ impl Shared {
             queued_bytes: AtomicUsize::new(0),
             queue_groups_max: options.queue_groups_max,
             queue_bytes_max: options.queue_bytes_max,
+            bell: Bell::new(schedule),
+            checkpoint: Mutex::new(CheckpointStatus { seq: known, trouble: None }),
         }
+    }
+
+    /// The state in memory.
+    pub(crate) fn latest(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    pub(super) fn checkpoint(&self) -> MutexGuard<'_, CheckpointStatus> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is a checkpoint after commit `seq`; gives the newest one known before.
+    pub(crate) fn checkpointed(&self, seq: Seq) -> Seq {
+        let mut status = self.checkpoint();
+        let known = status.seq.unwrap_or_default();
+        status.seq = Some(known.max(seq));
+        known
+    }
+
+    /// What became of the last try to write one.
+    pub(crate) fn checkpoint_failed(&self, trouble: Option<Arc<str>>) {
+        self.checkpoint().trouble = trouble;
     }
 
     pub(crate) fn publish(&self, state: Arc<State>) {
@@ -101,11 +153,13 @@ impl Shared {
         // The first reason stays.
         let _ = self.stopped_by.set(error);
         self.stopped.send_replace(true);
+        self.bell.close();
     }
 
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
         self.close.notify_one();
+        self.bell.close();
     }
 
     pub(crate) fn is_closing(&self) -> bool {

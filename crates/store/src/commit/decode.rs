@@ -10,40 +10,81 @@ use super::{
     Action, Adoption, Batch, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Change, Code, Commit, FORMAT,
     FileRegister, GROUP_OPS_MAX, Group, Op, Outcome,
 };
+use crate::error::Error;
 use crate::key::{
     BatchId, CommitHash, LogId, MovieKey, MovieTag, Print, Seq, Tag, Timestamp, Year,
 };
 use crate::movie::Movie;
 
-pub(super) enum DecodeError {
+/// Why bytes are not an object of the log.
+pub(crate) enum DecodeError {
     Damaged(String),
     Unsupported(String),
 }
 
-type Decode<T> = Result<T, DecodeError>;
+pub(crate) type Decode<T> = Result<T, DecodeError>;
 
-fn damaged<T>(found: impl Into<String>) -> Decode<T> {
+pub(crate) fn damaged<T>(found: impl Into<String>) -> Decode<T> {
     Err(DecodeError::Damaged(found.into()))
 }
 
 impl DecodeError {
-    fn of_json(error: &serde_json::Error) -> Self {
+    /// `what` it should have been: a commit, a checkpoint.
+    pub(crate) fn of_json(what: &str, error: &serde_json::Error) -> Self {
         let text = error.to_string();
         if text.starts_with("unknown field") {
             Self::Unsupported(format!(
                 "it has a member that this version does not know ({text}); upgrade movies-api"
             ))
         } else {
-            Self::Damaged(format!("it is no commit ({text})"))
+            Self::Damaged(format!("it is no {what} ({text})"))
+        }
+    }
+
+    /// As the caller's decision.
+    pub(crate) fn of(self, object: &str) -> Error {
+        match self {
+            Self::Damaged(found) => Error::damaged(object, found),
+            Self::Unsupported(found) => Error::unsupported(object, found),
         }
     }
 }
 
-/// Read first, to tell a newer format or a pruned commit from damage.
+/// Read first, to tell a newer format from damage.
 #[derive(Deserialize)]
 struct Probe {
     format: Option<u32>,
-    pruned_to: Option<u64>,
+}
+
+/// What stands where a commit was pruned.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireStub {
+    pruned_to: u64,
+}
+
+/// A stub is far smaller than a commit.
+const STUB_BYTES_MAX: usize = 64;
+
+/// The checkpoint that a stub names; `None` for anything else.
+pub(super) fn stub(bytes: &[u8]) -> Option<Seq> {
+    if bytes.len() > STUB_BYTES_MAX {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok().map(|WireStub { pruned_to }| Seq(pruned_to))
+}
+
+/// Refuses a format that this version does not know.
+pub(crate) fn check_format(what: &str, bytes: &[u8]) -> Decode<()> {
+    let probe: Probe =
+        serde_json::from_slice(bytes).map_err(|error| DecodeError::of_json(what, &error))?;
+    match probe.format {
+        Some(FORMAT) => Ok(()),
+        Some(format) if format > FORMAT => Err(DecodeError::Unsupported(format!(
+            "it is written in format {format}; this version knows format {FORMAT}; upgrade movies-api"
+        ))),
+        _ => damaged("it names no format that ever was"),
+    }
 }
 
 #[derive(Deserialize)]
@@ -114,7 +155,7 @@ struct WireChange<'a> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireRegister {
+pub(crate) struct WireRegister {
     etag: Option<String>,
     sha256: String,
     seq: u64,
@@ -135,24 +176,9 @@ pub(super) fn commit(bytes: &Bytes) -> Decode<Commit> {
             bytes.len()
         ));
     }
-    let probe: Probe =
-        serde_json::from_slice(bytes).map_err(|error| DecodeError::of_json(&error))?;
-    if let Some(checkpoint) = probe.pruned_to {
-        return Err(DecodeError::Unsupported(format!(
-            "it was pruned in favour of checkpoint {checkpoint}, which this version cannot read; upgrade movies-api"
-        )));
-    }
-    match probe.format {
-        Some(FORMAT) => {}
-        Some(format) if format > FORMAT => {
-            return Err(DecodeError::Unsupported(format!(
-                "it is written in format {format}; this version knows format {FORMAT}; upgrade movies-api"
-            )));
-        }
-        _ => return damaged("it names no format that ever was"),
-    }
+    check_format("commit", bytes)?;
     let wire: WireCommit<'_> =
-        serde_json::from_slice(bytes).map_err(|error| DecodeError::of_json(&error))?;
+        serde_json::from_slice(bytes).map_err(|error| DecodeError::of_json("commit", &error))?;
     let commit = Commit {
         format: FORMAT,
         log: parsed("log", LogId::parse(&wire.log))?,
@@ -170,18 +196,22 @@ pub(super) fn commit(bytes: &Bytes) -> Decode<Commit> {
     Ok(commit)
 }
 
-fn parsed<T>(member: &str, value: Option<T>) -> Decode<T> {
+pub(crate) fn parsed<T>(member: &str, value: Option<T>) -> Decode<T> {
     value.ok_or_else(|| DecodeError::Damaged(format!("its member {member:?} is malformed")))
 }
 
 fn batch(bytes: &Bytes, wire: WireBatch<'_>) -> Decode<Batch> {
-    let id = uuid::Uuid::try_parse(&wire.id).ok().filter(|id| id.to_string() == wire.id);
     Ok(Batch {
-        id: BatchId(parsed("id", id)?),
+        id: batch_id(&wire.id)?,
         until: Seq(wire.until),
         from: wire.from.into(),
         groups: wire.groups.into_iter().map(|wire| group(bytes, wire)).collect::<Decode<_>>()?,
     })
+}
+
+pub(crate) fn batch_id(text: &str) -> Decode<BatchId> {
+    let id = uuid::Uuid::try_parse(text).ok().filter(|id| id.to_string() == text);
+    parsed("id", id).map(BatchId)
 }
 
 fn group(bytes: &Bytes, wire: WireGroup<'_>) -> Decode<Group> {

@@ -65,18 +65,19 @@ fn op_len(op: &Op) -> usize {
     OP_ROOM + tags(&op.if_match) + tags(&op.if_none_match) + action
 }
 
-struct Writer(Vec<u8>);
+/// Text in the making.
+pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
-    fn raw(&mut self, text: &str) {
+    pub(crate) fn raw(&mut self, text: &str) {
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         serde_json::to_writer(&mut self.0, text).expect("writing to memory cannot fail");
     }
 
-    fn maybe_text(&mut self, text: Option<&str>) {
+    pub(crate) fn maybe_text(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.text(text),
             None => self.raw("null"),
@@ -130,7 +131,8 @@ impl Writer {
         self.raw("}");
     }
 
-    fn key(&mut self, key: &MovieKey) {
+    /// `,"name":…,"year":…`
+    pub(crate) fn key(&mut self, key: &MovieKey) {
         self.raw(",\"name\":");
         self.text(key.name());
         self.raw(&format!(",\"year\":{}", key.year()));
@@ -168,7 +170,7 @@ impl Writer {
         self.register(to);
     }
 
-    fn register(&mut self, register: Option<&FileRegister>) {
+    pub(crate) fn register(&mut self, register: Option<&FileRegister>) {
         let Some(register) = register else {
             return self.raw("null");
         };

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 use crate::key::{BatchId, CommitHash, LogId, MovieKey, Print, Seq, Tag, Timestamp};
 use crate::movie::Movie;
 
-mod decode;
-mod encode;
+pub(crate) mod decode;
+pub(crate) mod encode;
 
 /// The format that this binary writes and applies.
 pub const FORMAT: u32 = 1;
@@ -281,14 +281,25 @@ impl Commit {
     /// Reads an object of the log; movies are slices of `bytes`, not copies.
     ///
     /// # Errors
-    /// `Damaged` where it is no commit, `Unsupported` where it needs a newer binary; both name
-    /// `object`.
+    /// `Damaged` where it is no commit, `Unsupported` where it needs a newer binary, `Pruned`
+    /// where only its number is left; all name `object`.
     pub fn decode(object: &str, bytes: &Bytes) -> Result<Self> {
-        decode::commit(bytes).map_err(|error| match error {
-            decode::DecodeError::Damaged(found) => Error::damaged(object, found),
-            decode::DecodeError::Unsupported(found) => Error::unsupported(object, found),
-        })
+        if let Some(checkpoint) = pruned_to(bytes) {
+            return Err(Error::Pruned { object: object.to_owned(), checkpoint });
+        }
+        decode::commit(bytes).map_err(|error| error.of(object))
     }
+}
+
+/// The checkpoint in whose favour a commit was pruned, if these bytes are what is left of it.
+#[must_use]
+pub fn pruned_to(bytes: &[u8]) -> Option<Seq> {
+    decode::stub(bytes)
+}
+
+/// What is put in the place of a commit that is pruned: its number stays taken.
+pub(crate) fn stub(checkpoint: Seq) -> Bytes {
+    format!("{{\"pruned_to\":{checkpoint}}}\n").into()
 }
 
 impl Batch {

@@ -195,7 +195,11 @@ fn what_a_newer_version_wrote_is_unsupported_not_guessed() {
     assert!(found(&newer).contains("format 2"), "{}", found(&newer));
     let member = text.replace("\"writer\"", "\"colour\":1,\"writer\"");
     assert!(found(&member).contains("not supported"), "{}", found(&member));
-    assert!(found("{\"pruned_to\":40}").contains("checkpoint 40"));
+    assert!(found("{\"pruned_to\":40}").contains("pruned: what it did is in checkpoint 40"));
+    assert_eq!(pruned_to(&stub(Seq(40))), Some(Seq(40)));
+    for text in ["{}", "{\"pruned_to\":\"40\"}", "{\"pruned_to\":40,\"format\":1}", ""] {
+        assert_eq!(pruned_to(text.as_bytes()), None, "{text}");
+    }
 }
 
 #[test]

@@ -16,8 +16,9 @@ use tokio::time::Instant;
 
 use crate::apply::{self, Applied};
 use crate::bucket::{Created, Failure};
+use crate::checkpoint::Install;
 use crate::collection::Shared;
-use crate::commit::{Batch, UNTIL_WINDOW};
+use crate::commit::{Batch, UNTIL_WINDOW, pruned_to};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::follower::{Arrival, Follower, Window};
@@ -27,6 +28,7 @@ use crate::state::State;
 
 mod gather;
 mod offer;
+mod reload;
 
 pub(crate) use offer::{Claim, Submission, Verdict};
 use offer::{Offer, Phase};
@@ -194,7 +196,7 @@ impl Committer {
                 let id = offer.batch.id;
                 let Some(prepared) = offer.prepared.take() else { return Ok(()) };
                 self.last_is_ours = true;
-                self.install(prepared.seq, prepared.applied, &[id]);
+                self.install(prepared.seq, prepared.applied, &[id], prepared.bytes.len());
                 self.follower.covered(&self.state);
                 if let Some(began) = began {
                     self.shared.checked(began);
@@ -356,8 +358,11 @@ impl Committer {
             let id = offer.batch.id;
             self.last_is_ours = true;
             self.creating = None;
-            self.install(seq, prepared.applied, &[id]);
+            self.install(seq, prepared.applied, &[id], bytes.len());
             return Ok(());
+        }
+        if let Some(checkpoint) = pruned_to(&bytes) {
+            return self.reload(seq, checkpoint).await;
         }
         // A genesis that stands only in memory gives way to the log's own.
         let state = match self.state.seq {
@@ -365,20 +370,28 @@ impl Committer {
             _ => Arc::clone(&self.state),
         };
         let (object, mutant) = (self.log.object(seq), self.log.env().mutant());
-        let large = bytes.len() > INLINE_BYTES_MAX;
+        let length = bytes.len();
+        let large = length > INLINE_BYTES_MAX;
         let work = move || apply::apply(&state, &object, &bytes, mutant);
         let (commit, applied) = if large { self.log.env().compute(work).await? } else { work()? };
         self.last_is_ours = false;
         let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
-        self.install(seq, applied, &ids);
+        self.install(seq, applied, &ids, length);
         Ok(())
     }
 
     /// The one place where state changes and waiters are answered: the commit is durable, the new
     /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
-    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId]) {
+    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
         self.state = Arc::new(applied.state);
         self.shared.publish(Arc::clone(&self.state));
+        self.shared.bell.installed(&Install {
+            at: self.log.env().instant(),
+            bytes: bytes as u64,
+            state_bytes: self.state.movies.wire_bytes(),
+            changes: self.state.version.0 == seq,
+            is_ours: self.last_is_ours,
+        });
         let Some(offer) = &mut self.offer else { return };
         offer.prepared = offer.prepared.take_if(|prepared| prepared.seq > seq);
         let ours = ids.iter().position(|id| *id == offer.batch.id);

@@ -4,7 +4,7 @@
 //! however large the catalogue is, and readers never wait.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -106,9 +106,34 @@ impl Snapshot {
             .filter_map(|(page, index)| page.row(index))
     }
 
-    /// The snapshot after `edits`; each touched page is rebuilt once.
+    /// A snapshot of pages that were read, given in key order.
+    pub(crate) fn of_pages(pages: impl IntoIterator<Item = Page>) -> Self {
+        let mut snapshot = Self::default();
+        pages.into_iter().for_each(|page| snapshot.insert(page));
+        snapshot
+    }
+
+    /// The pages that have movies from `from` on and before `to`, with the indices of those.
+    pub(crate) fn within(
+        &self,
+        from: Option<&MovieKey>,
+        to: Option<&MovieKey>,
+    ) -> impl Iterator<Item = (&Arc<Page>, Range<usize>)> {
+        let first = from.and_then(|from| self.pages.get_prev(from)).map(|(key, _)| key);
+        let range = (
+            first.map_or(Bound::Unbounded, Bound::Included),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        self.pages.range::<_, MovieKey>(range).filter_map(move |(_, page)| {
+            let place = |key: &MovieKey| page.find(key).unwrap_or_else(|index| index);
+            let rows = from.map_or(0, place)..to.map_or(page.count(), place);
+            (!rows.is_empty()).then_some((page, rows))
+        })
+    }
+
+    /// The snapshot after the `edits` of commit `seq`; each touched page is rebuilt once.
     #[must_use]
-    pub(crate) fn with(&self, edits: &Edits) -> Self {
+    pub(crate) fn with(&self, edits: &Edits, seq: Seq) -> Self {
         let mut next = self.clone();
         let mut edits = edits.iter().peekable();
         while let Some((first, _)) = edits.peek() {
@@ -122,7 +147,7 @@ impl Snapshot {
             {
                 run.push((key, edit.as_ref()));
             }
-            next.rebuild(at.as_ref(), run);
+            next.rebuild(at.as_ref(), run, seq);
         }
         next
     }
@@ -133,8 +158,13 @@ impl Snapshot {
         Some(self.pages.get_prev(key).map_or(first, |(key, _)| key).clone())
     }
 
-    fn rebuild(&mut self, at: Option<&MovieKey>, run: Vec<(&MovieKey, Option<&(Movie, Seq)>)>) {
-        let mut cutter = Cutter::new();
+    fn rebuild(
+        &mut self,
+        at: Option<&MovieKey>,
+        run: Vec<(&MovieKey, Option<&(Movie, Seq)>)>,
+        seq: Seq,
+    ) {
+        let mut cutter = Cutter::new(seq);
         let mut index = 0;
         let page = at.and_then(|at| self.remove(at));
         for (key, edit) in run {

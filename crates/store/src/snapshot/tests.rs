@@ -45,7 +45,7 @@ proptest! {
                 edits.insert(key.clone(), edit);
             }
             let before = snapshot.clone();
-            snapshot = snapshot.with(&edits);
+            snapshot = snapshot.with(&edits, seq);
             snapshot_is_sound(&snapshot).unwrap();
             snapshot_is_sound(&before).unwrap();
         }
@@ -78,9 +78,10 @@ fn a_write_rebuilds_one_page_however_many_there_are() {
         let key = key(name, 2000);
         edits.insert(key.clone(), Some((movie(&key, 1_000), Seq(1))));
     }
-    let before = Snapshot::default().with(&edits);
+    let before = Snapshot::default().with(&edits, Seq(1));
     let key = key(500, 2000);
-    let after = before.with(&Edits::from([(key.clone(), Some((movie(&key, 999), Seq(2))))]));
+    let after =
+        before.with(&Edits::from([(key.clone(), Some((movie(&key, 999), Seq(2))))]), Seq(2));
     let shared =
         after.pages().filter(|page| before.pages().any(|old| Arc::ptr_eq(old, page))).count();
     assert!(after.pages().count() > 10);
@@ -91,7 +92,7 @@ fn a_write_rebuilds_one_page_however_many_there_are() {
 fn pages_laid_end_to_end_are_the_array() {
     let edits =
         (0..3).map(|name| key(name, 2000)).map(|key| (key.clone(), Some((movie(&key, 3), Seq(1)))));
-    let snapshot = Snapshot::default().with(&edits.collect());
+    let snapshot = Snapshot::default().with(&edits.collect(), Seq(1));
     let wire: Vec<u8> = snapshot.pages().flat_map(|page| page.wire().to_vec()).collect();
     let array = [b"[", &wire[1..], b"\n]"].concat();
     let movies: Vec<serde_json::Value> = serde_json::from_slice(&array).unwrap();

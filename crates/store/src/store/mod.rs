@@ -11,6 +11,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 use tokio::time::Instant;
 
 use crate::bucket::Bucket;
+use crate::checkpoint::CheckpointOptions;
 use crate::collection::Collection;
 use crate::commit::COMMIT_OPS_MAX;
 use crate::env::Env;
@@ -57,6 +58,8 @@ pub struct Options {
     pub idle_unload: Duration,
     /// How long a read waits for the bucket before it is refused.
     pub read_deadline: Duration,
+    /// When checkpoints are written.
+    pub checkpoints: CheckpointOptions,
     /// What a movie may take (used when a log is born from a file).
     pub movie: MovieLimits,
 }
@@ -75,6 +78,7 @@ impl Default for Options {
             memory_bytes_max: 8 * 1024 * 1024 * 1024,
             idle_unload: Duration::from_secs(600),
             read_deadline: Duration::from_secs(10),
+            checkpoints: CheckpointOptions::default(),
             movie: MovieLimits::default(),
         }
     }

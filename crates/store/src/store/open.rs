@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::{Absent, Inner, Opened, Store};
 use crate::apply;
 use crate::bucket::Created;
-use crate::collection::Collection;
+use crate::checkpoint::load;
+use crate::collection::{Collection, Origin};
 use crate::error::{Error, Result};
 use crate::genesis::{self, Unborn};
 use crate::key::{CollectionName, LogId, Seq};
@@ -45,20 +46,56 @@ impl Store {
     ) -> Result<Opened, Unborn> {
         let Inner { bucket, env, options, .. } = &*self.inner;
         let log = Log::new(bucket.clone(), name.clone(), env.clone());
-        let beginning = match read_first(&log).await? {
-            Some(first) => Some(Beginning::found(&log, &first)?),
-            None => self.genesis(&log, absent).await?,
+        let began = env.instant();
+        let newest = load::newest_good(&log).await?;
+        let mut notes = newest.damaged;
+        let met_damage = !notes.is_empty();
+        let (beginning, checkpoint) = match newest.state {
+            Some(state) => {
+                prove_first(&log).await?;
+                let seq = state.seq();
+                (Some(Beginning { state, notes: Vec::new(), is_born: false }), seq)
+            }
+            None => (self.first_state(&log, absent, &notes).await?, Seq::ZERO),
         };
-        let Some(Beginning { state, notes, is_born }) = beginning else {
+        let Some(Beginning { state, notes: told, is_born }) = beginning else {
             return Ok(Opened::Absent);
         };
-        let (state, current_at) = match state.seq() {
-            Seq::ZERO => (state, env.instant()),
-            _ => catch_up(&log, state).await?,
+        notes.extend(told);
+        let caught_up = match state.seq() {
+            Seq::ZERO => CaughtUp { state, current_at: began, bytes: 0 },
+            _ => catch_up(&log, state).await.map_err(|error| pruned_away(error, &notes))?,
         };
-        tracing::info!(collection = %name, seq = %state.seq(), movies = state.movies().count(), "opened");
-        let collection = Collection::start(log, Arc::new(state), current_at, notes, options);
+        let CaughtUp { state, current_at, bytes: replayed_bytes } = caught_up;
+        tracing::info!(
+            collection = %name,
+            seq = %state.seq(),
+            movies = state.movies().count(),
+            %checkpoint,
+            replayed_bytes,
+            took_ms = env.instant().saturating_duration_since(began).as_millis(),
+            "opened"
+        );
+        let state = Arc::new(state);
+        let origin = Origin { state, current_at, checkpoint, replayed_bytes, met_damage, notes };
+        let collection = Collection::start(log, origin, options);
         Ok(if is_born { Opened::Born(collection) } else { Opened::Found(collection) })
+    }
+
+    /// The state after commit 1, which is written where there is no log.
+    async fn first_state(
+        &self,
+        log: &Log,
+        absent: Absent,
+        damaged: &[String],
+    ) -> Result<Option<Beginning>, Unborn> {
+        match read_first(log).await? {
+            Some(first) => {
+                let found = Beginning::found(log, &first);
+                Ok(Some(found.map_err(|error| pruned_away(error, damaged))?))
+            }
+            None => self.genesis(log, absent).await,
+        }
     }
 
     /// A log is born, unless there is nothing to be born from.
@@ -125,6 +162,35 @@ impl Store {
     }
 }
 
+/// A log that has lost its first commit is not served, however good its checkpoints are: whatever
+/// took that one may take others.
+async fn prove_first(log: &Log) -> Result<()> {
+    let object = log.object(Seq(1));
+    let path = log.bucket().path(&object);
+    if let Ok(Some(_)) = log.bucket().head(&path).await {
+        return Ok(());
+    }
+    match read_first(log).await? {
+        Some(_) => Ok(()),
+        None => Err(Error::damaged(
+            object,
+            "it is missing, but later parts of its log are there; restore it, or move the whole log away to begin anew",
+        )),
+    }
+}
+
+/// A log that was pruned cannot be read without a checkpoint.
+fn pruned_away(error: Error, damaged: &[String]) -> Error {
+    let Error::Pruned { object, checkpoint } = error else { return error };
+    let why = if damaged.is_empty() { "there is none".to_owned() } else { damaged.join("; ") };
+    Error::damaged(
+        object,
+        format!(
+            "it was pruned in favour of checkpoint {checkpoint}, and no checkpoint from there on can be read: {why}"
+        ),
+    )
+}
+
 /// Commit 1, tried more than once: at a start the bucket may just be waking up.
 async fn read_first(log: &Log) -> Result<Option<bytes::Bytes>> {
     let mut attempt = 1;
@@ -170,9 +236,18 @@ async fn settle_genesis(log: &Log, bytes: bytes::Bytes) -> Result<Settled> {
     Err(Error::unavailable("create", object, "the bucket does not confirm it"))
 }
 
+/// A state with every commit in it, and the length of those that were applied.
+struct CaughtUp {
+    state: State,
+    /// When it surely was current.
+    current_at: Instant,
+    bytes: u64,
+}
+
 /// Applies every commit behind `state`, until the next one is proved absent and a listing shows
 /// none behind it; with the moment at which the result was surely current.
-async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
+async fn catch_up(log: &Log, mut state: State) -> Result<CaughtUp> {
+    let mut bytes_applied = 0;
     let mut count = 1;
     let mut attempt = 1;
     loop {
@@ -186,6 +261,7 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
             match read {
                 Ok(Some(bytes)) => {
                     let object = log.object(state.seq().next());
+                    bytes_applied += bytes.len() as u64;
                     state = apply::apply(&state, &object, &bytes, log.env().mutant())?.1.state;
                 }
                 Ok(None) => break,
@@ -206,10 +282,10 @@ async fn catch_up(log: &Log, mut state: State) -> Result<(State, Instant)> {
             None => log.beyond(missing).await,
         };
         match beyond {
-            Ok(None) => return Ok((state, began)),
+            Ok(None) => return Ok(CaughtUp { state, current_at: began, bytes: bytes_applied }),
             // What was absent and is there now was made since: the state was current when we looked.
             Ok(Some(_)) if matches!(log.read(missing).await, Ok(Some(_))) => {
-                return Ok((state, began));
+                return Ok(CaughtUp { state, current_at: began, bytes: bytes_applied });
             }
             Ok(Some(beyond)) if attempt == START_ATTEMPTS => {
                 return Err(Error::damaged(

@@ -1,0 +1,128 @@
+//! What may go: manifests that nobody needs, and files that no manifest names.
+//!
+//! A checkpoint under way reuses files of the manifest that was newest when it began, at most
+//! [`super::RUN_MAX`] ago. So the newest manifest older than the grace is kept as well: every file of a
+//! manifest that such a run may have begun from is named by it, or was written later, and a file
+//! is spared for the grace and a run's time after it was written. Times are the bucket's own. See
+//! `docs/adr/0003-checkpoints.md`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::load::{self, Listed};
+use crate::bucket::{Failure, modified_at};
+use crate::error::{Error, Result};
+use crate::key::{FileHash, Seq, Timestamp};
+use crate::log::Log;
+
+/// So many of the newest manifests are kept, whatever their age.
+pub(crate) const MANIFESTS_KEPT: usize = 3;
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// The manifests that go: all but the newest ones, the last of each day, and the last one before
+/// the grace. `listed`: newest first.
+pub(super) fn obsolete(listed: &[Listed], grace: Duration) -> Vec<Seq> {
+    let Some(newest) = listed.first() else { return Vec::new() };
+    let old = before(newest.at, grace);
+    let last_old = listed.iter().find(|manifest| manifest.at < old).map(|manifest| manifest.seq);
+    let mut days = BTreeSet::new();
+    let mut gone = Vec::new();
+    for (index, manifest) in listed.iter().enumerate() {
+        let is_last_of_its_day = days.insert(manifest.at.0.div_euclid(DAY_MS));
+        let is_needed = index < MANIFESTS_KEPT || Some(manifest.seq) == last_old;
+        if !is_needed && !is_last_of_its_day {
+            gone.push(manifest.seq);
+        }
+    }
+    gone
+}
+
+fn before(at: Timestamp, long: Duration) -> Timestamp {
+    at.plus_ms(-i64::try_from(long.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Deletes manifests that nobody needs, one after the other. Cancel safe.
+pub(super) async fn thin(log: &Log, listed: &[Listed], grace: Duration) -> Result<(), Failure> {
+    for seq in obsolete(listed, grace) {
+        let object = load::object(log, seq);
+        tracing::debug!(object, "an old checkpoint goes");
+        log.bucket().delete(&log.bucket().path(&object)).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the files that no manifest names and that are older than `spared`, one after the other;
+/// gives how many. Nothing goes while a manifest cannot be read: what it names is not known. Cancel
+/// safe.
+///
+/// # Errors
+/// Whatever keeps it from knowing or deleting.
+pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<u64> {
+    let listed = load::list(log).await?;
+    let Some(newest) = listed.first() else { return Ok(0) };
+    let mut named = BTreeSet::<FileHash>::new();
+    for manifest in &listed {
+        named.extend(load::manifest(log, manifest.seq).await?.files());
+    }
+    let pages = log.root().join("page");
+    let files = log.bucket().list(&pages).await;
+    let files = files.map_err(|failure| failure.into_error("list", pages.to_string()))?;
+    let old = before(newest.at, spared);
+    let mut gone = 0;
+    for file in files {
+        let name = file.location.filename().and_then(|name| name.strip_suffix(".zst"));
+        let Some(hash) = name.and_then(FileHash::parse) else { continue };
+        if named.contains(&hash) || modified_at(&file) >= old {
+            continue;
+        }
+        let deleted = log.bucket().delete(&file.location).await;
+        deleted.map_err(|failure| -> Error {
+            failure.into_error("delete", file.location.to_string())
+        })?;
+        gone += 1;
+    }
+    Ok(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600 * 1_000;
+    const GRACE: Duration = Duration::from_secs(24 * 3_600);
+
+    /// Manifests written at these hours, oldest first; the numbers of those that stay.
+    fn kept(hours: &[i64]) -> Vec<u64> {
+        let mut listed: Vec<_> = hours
+            .iter()
+            .enumerate()
+            .map(|(index, hour)| Listed { seq: Seq(index as u64), at: Timestamp(hour * HOUR_MS) })
+            .collect();
+        listed.reverse();
+        let gone = obsolete(&listed, GRACE);
+        let mut kept: Vec<_> =
+            listed.iter().map(|manifest| manifest.seq).filter(|seq| !gone.contains(seq)).collect();
+        kept.reverse();
+        kept.into_iter().map(|seq| seq.0).collect()
+    }
+
+    #[test]
+    fn the_last_three_stay() {
+        assert!(kept(&[]).is_empty());
+        assert_eq!(kept(&[1]), [0]);
+        assert_eq!(kept(&[1, 1, 1]), [0, 1, 2]);
+        assert_eq!(kept(&[1, 1, 1, 1, 1]), [2, 3, 4]);
+    }
+
+    #[test]
+    fn the_last_of_each_day_stays() {
+        assert_eq!(kept(&[1, 23, 25, 47, 49, 50, 51, 52]), [1, 2, 3, 5, 6, 7]);
+        assert_eq!(kept(&[1, 200, 400, 401, 402]), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_last_one_before_the_grace_stays() {
+        // Written at 13:00 of the first day, and again at 20:00; it is 14:00 of the next.
+        assert_eq!(kept(&[12, 13, 20, 36, 37, 38]), [1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,239 @@
+//! The task that writes checkpoints, beside the owner of the tail and never in its way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::load::{self, Listed};
+use super::manifest::Manifest;
+use super::schedule::{Install, Schedule};
+use super::write::{Draft, Written};
+use super::{CheckpointOptions, RUN_MAX, retention};
+use crate::collection::Shared;
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::state::State;
+
+/// How often files that no manifest names are looked for, at most.
+const SWEEP_PERIOD: Duration = Duration::from_secs(6 * 3_600);
+/// The longest sleep where nothing is due.
+const IDLE_WAKE: Duration = Duration::from_secs(3_600);
+
+/// How the owner of the tail tells of commits, and of its end. Nobody ever waits for it.
+pub(crate) struct Bell {
+    schedule: Mutex<Schedule>,
+    news: Notify,
+    closing: AtomicBool,
+    close: Notify,
+}
+
+impl Bell {
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        Self {
+            schedule: Mutex::new(schedule),
+            news: Notify::new(),
+            closing: AtomicBool::new(false),
+            close: Notify::new(),
+        }
+    }
+
+    /// A commit was installed.
+    pub(crate) fn installed(&self, install: &Install) {
+        self.schedule().installed(install);
+        self.news.notify_one();
+    }
+
+    /// No more checkpoints: one under way is abandoned.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.close.notify_one();
+    }
+
+    async fn closed(&self) {
+        while !self.closing.load(Ordering::Acquire) {
+            self.close.notified().await;
+        }
+    }
+
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Writes one checkpoint at a time, when it is due.
+pub(crate) struct Checkpointer {
+    pub(crate) log: Log,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) writer: Arc<str>,
+    pub(crate) options: CheckpointOptions,
+    /// The newest one known, if this task wrote or read it.
+    pub(crate) base: Option<Manifest>,
+    /// Whether a checkpoint was found damaged: the next one writes every file, which heals those
+    /// that are still named, and reuses none.
+    pub(crate) distrusts: bool,
+    pub(crate) swept: Option<Instant>,
+}
+
+impl Checkpointer {
+    /// Runs until the collection closes or stops. Dropping the task at any point leaves garbage
+    /// at worst.
+    pub(crate) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        tokio::select! {
+            biased;
+            () = shared.bell.closed() => {}
+            () = self.work() => {}
+        }
+    }
+
+    async fn work(&mut self) {
+        let env = self.log.env().clone();
+        let mut patience = env.jittered(self.options.patience);
+        loop {
+            let now = env.instant();
+            let due = self.shared.bell.schedule().due_at(patience).unwrap_or(now + IDLE_WAKE);
+            if due > now {
+                let shared = Arc::clone(&self.shared);
+                tokio::select! {
+                    biased;
+                    () = shared.bell.news.notified() => {}
+                    () = env.sleep_until(due) => {}
+                }
+                continue;
+            }
+            let is_ours = self.shared.bell.schedule().began();
+            let run = env.timeout(RUN_MAX, self.once(is_ours)).await;
+            let done = run.unwrap_or_else(|| {
+                Err(Error::unavailable("write", "a checkpoint", "it takes too long"))
+            });
+            self.close_run(done, now);
+            patience = env.jittered(self.options.patience);
+        }
+    }
+
+    fn close_run(&self, done: Result<Option<Written>>, began: Instant) {
+        let now = self.log.env().instant();
+        let took_ms = now.saturating_duration_since(began).as_millis();
+        match done {
+            Ok(written) => {
+                self.shared.bell.schedule().ended(began, now);
+                self.shared.checkpoint_failed(None);
+                if let Some(Written { manifest, files }) = written {
+                    tracing::info!(
+                        collection = %self.log.name(),
+                        seq = %manifest.seq,
+                        movies = manifest.movies,
+                        files_written = files,
+                        files_reused = manifest.files().count() - files,
+                        took_ms,
+                        "checkpoint"
+                    );
+                }
+            }
+            Err(error) => {
+                self.shared.bell.schedule().failed(began, now);
+                tracing::warn!(
+                    collection = %self.log.name(),
+                    %error,
+                    "no checkpoint could be written; the log goes on, and the last one stands"
+                );
+                self.shared.checkpoint_failed(Some(error.to_string().into()));
+            }
+        }
+    }
+
+    /// Writes a checkpoint of the latest state, unless another replica has; then cleans up.
+    async fn once(&mut self, is_ours: bool) -> Result<Option<Written>> {
+        let mut listed = load::list(&self.log).await?;
+        let state = self.shared.latest();
+        let Some(hash) = state.hash else { return Ok(None) };
+        let newest = listed.first().copied();
+        if !self.distrusts {
+            if newest.is_some_and(|newest| self.another_serves(newest, &state, is_ours)) {
+                return Ok(None);
+            }
+            self.learn(newest).await?;
+        }
+        let draft = Draft {
+            log: &self.log,
+            state: &state,
+            base: self.base.as_ref(),
+            file_bytes: self.options.file_bytes,
+            writer: Arc::clone(&self.writer),
+            press: Semaphore::new(1),
+        };
+        let written = draft.write(hash).await?;
+        if newest.is_none_or(|newest| newest.seq < state.seq) {
+            listed.insert(0, Listed { seq: state.seq, at: self.log.env().now() });
+            self.base = Some(written.manifest.clone());
+        }
+        self.distrusts = false;
+        self.shared.checkpointed(state.seq);
+        self.clean_up(&listed).await;
+        Ok(Some(written))
+    }
+
+    /// Whether another replica is at work: it has written a checkpoint of all that we have, or one
+    /// since we looked last, and it was another's commit that called for this one. What that does
+    /// not cover is waited for anew.
+    fn another_serves(&self, newest: Listed, state: &State, is_ours: bool) -> bool {
+        let known = self.shared.checkpointed(newest.seq);
+        if newest.seq >= state.seq {
+            return true;
+        }
+        if is_ours || newest.seq <= known {
+            return false;
+        }
+        let rest = Install {
+            at: self.log.env().instant(),
+            // Not known; the next one that crosses the line finds out.
+            bytes: 0,
+            state_bytes: state.movies.wire_bytes(),
+            changes: state.version.0 > newest.seq,
+            is_ours: false,
+        };
+        self.shared.bell.schedule().replayed(state.seq.0 - newest.seq.0, &rest);
+        true
+    }
+
+    /// Makes the newest manifest the base; one that cannot be used is no base.
+    async fn learn(&mut self, newest: Option<Listed>) -> Result<()> {
+        if self.base.as_ref().map(|base| base.seq) == newest.map(|newest| newest.seq) {
+            return Ok(());
+        }
+        self.base = None;
+        if let Some(newest) = newest {
+            match load::manifest(&self.log, newest.seq).await {
+                Ok(manifest) => self.base = Some(manifest),
+                Err(error) if error.is_final() => {
+                    tracing::warn!(collection = %self.log.name(), %error, "a checkpoint cannot be used");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What cannot be cleaned up now is garbage for the next time.
+    async fn clean_up(&mut self, listed: &[Listed]) {
+        let grace = self.options.grace;
+        if let Err(failure) = retention::thin(&self.log, listed, grace).await {
+            tracing::debug!(collection = %self.log.name(), reason = %failure.reason, "an old checkpoint stays");
+        }
+        let now = self.log.env().instant();
+        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP_PERIOD) {
+            return;
+        }
+        self.swept = Some(now);
+        match retention::sweep(&self.log, grace + RUN_MAX).await {
+            Ok(0) => {}
+            Ok(files) => {
+                tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
+            }
+            Err(error) => tracing::debug!(collection = %self.log.name(), %error, "garbage stays"),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! A commit of which only the number is left: the state comes from a checkpoint.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Committer;
+use crate::checkpoint::load;
+use crate::error::Error;
+use crate::key::Seq;
+
+/// How long between two tries to read a checkpoint.
+const PAUSE: Duration = Duration::from_secs(2);
+
+impl Committer {
+    /// Commit `seq` was pruned before this replica had applied it, which takes a stall of a day.
+    /// The one way in which a state jumps over commits: a batch that waits may have been judged in
+    /// one of them, so its waiters hear that its outcome is unknown, and it is not repeated.
+    pub(super) async fn reload(&mut self, seq: Seq, checkpoint: Seq) -> Result<(), Error> {
+        let object = self.log.object(seq);
+        tracing::warn!(object, %checkpoint, "pruned before it was applied here; reading a checkpoint");
+        if let Some(offer) = self.offer.take() {
+            offer.answer_unknown();
+        }
+        self.creating = None;
+        self.last_is_ours = false;
+        let newest = loop {
+            match load::newest_good(&self.log).await {
+                Err(error) if !error.is_final() && !self.shared.is_closing() => {
+                    tracing::warn!(%error, "no checkpoint can be read yet");
+                    self.log.env().sleep(self.log.env().jittered(PAUSE)).await;
+                }
+                newest => break newest?,
+            }
+        };
+        let fits = |state: &crate::State| state.seq >= seq && state.log == self.state.log;
+        let Some(state) = newest.state.filter(fits) else {
+            return Err(Error::damaged(
+                object,
+                format!(
+                    "it was pruned in favour of checkpoint {checkpoint}, and no checkpoint that contains it can be read"
+                ),
+            ));
+        };
+        self.shared.checkpointed(state.seq);
+        self.state = Arc::new(state);
+        self.shared.publish(Arc::clone(&self.state));
+        Ok(())
+    }
+}
