@@ -135,10 +135,18 @@ pub struct CatalogueArgs {
     #[arg(long, value_name = "DURATION", env = "MOVIES_POLL", value_parser = some_time)]
     #[arg(default_value = "5s")]
     poll: Duration,
+    /// The least time between two editions of movies.json, or "off": then it is not written
+    #[arg(long, value_name = "DURATION|off", env = "MOVIES_PUBLISH", value_parser = publish)]
+    #[arg(default_value = "10s")]
+    publish: Publish,
     /// The name of this replica in the log [default: the host's name and a random suffix]
     #[arg(long, value_name = "NAME", env = "MOVIES_REPLICA", value_parser = replica)]
     replica: Option<String>,
 }
+
+/// The least time between two editions of the published file; none: it is not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Publish(Option<Duration>);
 
 /// Where requests come in.
 #[derive(Clone, Debug, Args)]
@@ -306,6 +314,7 @@ impl ServeArgs {
             read_only: self.catalogue.read_only,
             max_staleness: self.catalogue.max_staleness,
             poll: self.catalogue.poll,
+            publish: self.catalogue.publish.0,
             replica: self.catalogue.replica.clone().unwrap_or_else(default_replica),
             movie: self.limits.movie(),
             ..Options::default()
@@ -426,6 +435,13 @@ fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn publish(text: &str) -> Result<Publish, String> {
+    match text {
+        "off" => Ok(Publish(None)),
+        _ => duration(text).map(|interval| Publish(Some(interval))),
+    }
+}
+
 /// `4096`, `64KiB`, `1MiB`.
 fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -508,6 +524,9 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(some_time("0s").is_err());
+        assert_eq!(publish("off"), Ok(Publish(None)));
+        assert_eq!(publish("1m"), Ok(Publish(Some(Duration::from_secs(60)))));
+        assert!(publish("on").is_err());
     }
 
     #[test]

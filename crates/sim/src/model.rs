@@ -289,9 +289,26 @@ impl Model {
                 plain(if dropped { Code::Created } else { Code::Unchanged })
             }
             Action::Adopt(adoption) => self.adopt(adoption),
+            Action::Published { from, to } => self.published(from.as_ref(), to),
             // Not simulated yet; `aborted` is no outcome of an op alone, so it is found.
-            Action::Published { .. } | Action::Upgrade { .. } => plain(Code::Aborted),
+            Action::Upgrade { .. } => plain(Code::Aborted),
         }
+    }
+
+    /// Compare-and-set of the register, which never goes back.
+    fn published(&mut self, from: Option<&FileRegister>, to: &FileRegister) -> Outcome {
+        if self.file.as_ref() != from || from.is_some_and(|from| from.seq > to.seq) {
+            return plain(Code::Mismatch);
+        }
+        let code = if from.is_some() { Code::Replaced } else { Code::Created };
+        self.file = Some(to.clone());
+        plain(code)
+    }
+
+    /// What the log says of the published file.
+    #[must_use]
+    pub fn file(&self) -> Option<&FileRegister> {
+        self.file.as_ref()
     }
 
     /// The birth of the log from a file; later adoptions are not simulated yet.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use movies_store::key::Seq;
 use movies_store::{Freshness, Mutant};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
@@ -38,6 +39,9 @@ pub const MUTANTS: [Mutant; 9] = [
 
 /// Quiet, period and patience of a checkpoint are shorter, and its pace without faults, too.
 const CHECKPOINT_AFTER: Duration = Duration::from_secs(60);
+
+/// Quiet, period, patience and interval are shorter; what has failed is tried again by then.
+const PUBLISHED_AFTER: Duration = Duration::from_secs(300);
 
 /// By then no request hangs any more, nor a retry that waits for its turn, and cuts are over.
 const HANGS_END: Duration = Duration::from_secs(45);
@@ -120,6 +124,9 @@ async fn simulate(run: Run) -> Report {
     let commits = world.bucket.commit_count();
     if world.finding().is_none() {
         rebirth(&world).await.unwrap_or_else(|violation| world.found(violation));
+    }
+    if world.finding().is_none() {
+        edition(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
     if world.finding().is_none() {
         forgery(&world).await.unwrap_or_else(|violation| world.found(violation));
@@ -213,6 +220,36 @@ async fn rebirth(world: &World) -> Result<(), Violation> {
         {
             return violation!("{replica} starts with another state than that of the log");
         }
+    }
+    Ok(())
+}
+
+/// With no more writes the published file comes to show the catalogue, and the log says so.
+async fn edition(world: &World) -> Result<(), Violation> {
+    if world.settings.options.publish.is_none() {
+        return Ok(());
+    }
+    sleep(PUBLISHED_AFTER).await;
+    let mut model = Model::default();
+    for commit in world.bucket.commits() {
+        model.take(&commit)?;
+    }
+    let (expected, file) = (model.catalogue(), model.file());
+    // A dropped collection leaves its file; the one that it was born from is as good until a
+    // movie changes.
+    if expected.dropped || expected.version.0 <= Seq(1) {
+        return Ok(());
+    }
+    let lines: Vec<_> = expected.movies.values().map(|stored| &*stored.json).collect();
+    let text = match lines.is_empty() {
+        true => b"[]\n".to_vec(),
+        false => [b"[\n".as_slice(), &lines.join(&b",\n"[..]), b"\n]\n"].concat(),
+    };
+    if file.is_none_or(|file| file.seq < expected.version.0) {
+        return violation!("the log does not say that version {} is published", expected.version);
+    }
+    if world.bucket.content("movies.json").as_deref() != Some(&text) {
+        return violation!("the published file does not show version {}", expected.version);
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ impl Settings {
             file_bytes: pick(&[1, 200, 8_000_000]),
             grace: Duration::from_millis(pick(&[1_000, 86_400_000])),
         };
+        let publish = pick(&[0, 1, 5_000]);
         let file = [None, Some("[{}]"), Some(A_FILE)].choose(rng).copied().flatten();
         let some = |ms| (ms > 0).then(|| Duration::from_millis(ms));
         let narrow = |number| usize::try_from(number).unwrap_or(usize::MAX);
@@ -80,6 +81,7 @@ impl Settings {
                 batch_ops_max: narrow(batch_ops_max),
                 read_deadline,
                 checkpoints,
+                publish: some(publish),
                 ..Options::default()
             },
         }

@@ -64,6 +64,12 @@ pub async fn run(bucket: impl Fn() -> Bucket) -> Result<(), String> {
             "another_replica_starts_from_a_checkpoint",
             suite.another_replica_starts_from_a_checkpoint(),
         )
+        .await?;
+    suite
+        .story(
+            "the_file_is_published_and_no_edit_lost",
+            suite.the_file_is_published_and_no_edit_lost(),
+        )
         .await
 }
 
@@ -85,7 +91,8 @@ impl Suite<'_> {
     }
 
     async fn replica(&self, name: &str) -> Result<Store, Error> {
-        let options = Options { replica: name.to_owned(), ..Options::default() };
+        // Publication adds commits of its own; one story is about them.
+        let options = Options { replica: name.to_owned(), publish: None, ..Options::default() };
         Store::start((self.bucket)(), Env::real(), options).await
     }
 
@@ -287,7 +294,8 @@ impl Suite<'_> {
             file_bytes: 200,
             ..CheckpointOptions::default()
         };
-        let options = Options { replica: "a".to_owned(), checkpoints, ..Options::default() };
+        let options =
+            Options { replica: "a".to_owned(), checkpoints, publish: None, ..Options::default() };
         let store = Store::start((self.bucket)(), Env::real(), options).await?;
         let movies =
             store.open(&name, Absent::Create).await?.collection().ok_or("it was not created")?;
@@ -310,6 +318,49 @@ impl Suite<'_> {
             report.problems.is_empty() && report.checkpoints > 0,
             &format!("it is what the log says: {report:?}"),
         )
+    }
+
+    async fn the_file_is_published_and_no_edit_lost(&self) -> Told {
+        let name = self.name("published")?;
+        let checkpoints = CheckpointOptions {
+            quiet: Duration::from_millis(1),
+            quiet_period: Duration::ZERO,
+            ..CheckpointOptions::default()
+        };
+        let publish = Some(Duration::ZERO);
+        let options =
+            Options { replica: "a".to_owned(), checkpoints, publish, ..Options::default() };
+        let store = Store::start((self.bucket)(), Env::real(), options).await?;
+        let movies =
+            store.open(&name, Absent::Create).await?.collection().ok_or("it was not created")?;
+        let (bucket, env) = (store.bucket(), Env::real());
+        let path = bucket.path(name.as_str());
+        for title in ["Alien", "Heat"] {
+            submit(&movies, put(title, 1995, "{}")?).await?;
+            let begun = env.instant();
+            let version = movies.latest().version();
+            while movies.latest().file().is_none_or(|file| file.seq < version.0) {
+                let told = movies.publication();
+                ensure(begun.elapsed() < DEADLINE, &format!("the file is published: {told:?}"))?;
+                env.sleep(Duration::from_millis(5)).await;
+            }
+            let file =
+                bucket.get(&path, &env).await.map_err(|failure| failure.reason.to_string())?;
+            let file = file.ok_or("the log says that it is there")?;
+            let text = String::from_utf8(file.bytes.to_vec())?;
+            let last = format!("{{\"name\":\"{title}\",\"year\":1995}}\n]\n");
+            ensure(text.ends_with(&last), &format!("it shows {title}: {text}"))?;
+        }
+        let edit = bytes::Bytes::from_static(b"[{\"name\":\"Ran\",\"year\":1985}]");
+        bucket.put(&path, edit.clone()).await.map_err(|failure| failure.reason.to_string())?;
+        submit(&movies, put("Up", 2009, "{}")?).await?;
+        let begun = env.instant();
+        while movies.publication().foreign.is_none() {
+            ensure(begun.elapsed() < DEADLINE, "an edit is told")?;
+            env.sleep(Duration::from_millis(5)).await;
+        }
+        let file = bucket.get(&path, &env).await.map_err(|failure| failure.reason.to_string())?;
+        ensure(file.is_some_and(|file| file.bytes == edit), "and stays")
     }
 
     async fn a_dropped_collection_may_live_again(&self) -> Told {

@@ -193,13 +193,17 @@ fn too_large(name: &CollectionName, bytes: u64) -> Error {
     }
 }
 
-fn sha256(bytes: &[u8]) -> Arc<str> {
+/// SHA-256 of a file, in lower-case hexadecimal.
+pub(crate) fn sha256(bytes: &[u8]) -> Arc<str> {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// Bytes as a log records them.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> Arc<str> {
     use std::fmt::Write as _;
-    Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-        .into()
+    let digits = bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    digits.into()
 }

@@ -14,6 +14,7 @@
 //! | `bucket`, `log` | the bucket's answers and what they prove; commit objects |
 //! | `committer`, `follower` | the one task at the tail: group commit, shared probes |
 //! | `collection`, `store` | what callers hold |
+//! | `publish` | the published file: one JSON array that anybody may read |
 //! | [`history`], [`mod@check`], [`mod@prune`] | a log seen, verified and thinned from outside |
 //! | [`invariants`] | what must hold, each as one function |
 //!
@@ -61,6 +62,7 @@ mod error;
 mod follower;
 mod genesis;
 mod log;
+mod publish;
 mod selftest;
 mod state;
 mod store;
@@ -70,5 +72,6 @@ pub use checkpoint::CheckpointOptions;
 pub use collection::{CheckpointStatus, Collection, Freshness, Judgement, OpResult, Reading};
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
+pub use publish::{Foreign, Publication};
 pub use state::State;
 pub use store::{Absent, Opened, Options, Store};

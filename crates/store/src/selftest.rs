@@ -4,8 +4,10 @@
 //! refused by name. One that does not take `If-Match` only degrades publication.
 
 use bytes::Bytes;
+use object_store::ObjectMeta;
+use object_store::path::Path;
 
-use crate::bucket::{Bucket, Created, Failure, modified_at};
+use crate::bucket::{Bucket, Created, Failure, Found, IfMatch, Replaced, modified_at};
 use crate::env::Env;
 use crate::error::{Error, Result};
 
@@ -64,12 +66,7 @@ async fn attempt(bucket: &Bucket, env: &Env) -> Result<Vec<String>> {
     tested
 }
 
-async fn verdict(
-    bucket: &Bucket,
-    env: &Env,
-    path: &object_store::path::Path,
-    found: &crate::bucket::Found,
-) -> Result<Vec<String>> {
+async fn verdict(bucket: &Bucket, env: &Env, path: &Path, found: &Found) -> Result<Vec<String>> {
     let store = || format!("the store {}", bucket.url());
     let ahead = env.now().0 - modified_at(&found.meta).0;
     if ahead.abs() > CLOCK_OFF_MS_MAX {
@@ -105,27 +102,36 @@ async fn verdict(
     Ok(if_match_warning(bucket, path, found).await.into_iter().collect())
 }
 
-/// Publication replaces a file only if nobody else has changed it, where the store can do that.
-async fn if_match_warning(
-    bucket: &Bucket,
-    path: &object_store::path::Path,
-    found: &crate::bucket::Found,
-) -> Option<String> {
+/// Finds out how the store takes a condition on a replacement, which publication needs.
+async fn if_match_warning(bucket: &Bucket, path: &Path, found: &Found) -> Option<String> {
     if bucket.is_folder() {
         return None;
     }
-    let etag = found.meta.e_tag.clone().unwrap_or_default();
-    let wrong = bucket.replace(path, body(0), "\"00000000000000000000000000000000\"").await;
-    if wrong.is_ok() {
-        return Some("the store ignores If-Match on a PUT: an edit of the published file that races with a publication could be overwritten".to_owned());
-    }
-    let unquoted = etag.trim_matches('"').to_owned();
-    for form in [etag.as_str(), unquoted.as_str()] {
-        if bucket.replace(path, body(0), form).await.is_ok() {
-            return None;
+    let seen = &found.meta;
+    let replace = |tag: String, seen: ObjectMeta| async move {
+        bucket.replace_if(path, vec![body(0)], Some(tag), &seen).await
+    };
+    // A generation that never was, too: GCS looks at nothing else.
+    let other = ObjectMeta { version: Some("1".to_owned()), ..seen.clone() };
+    let wrong = replace("\"00000000000000000000000000000000\"".to_owned(), other).await;
+    let tag = seen.e_tag.clone().unwrap_or_default();
+    let forms =
+        [(IfMatch::Quoted, tag.clone()), (IfMatch::Unquoted, tag.trim_matches('"').to_owned())];
+    let verb = if matches!(wrong, Replaced::Yes(_)) {
+        "ignores"
+    } else {
+        for (form, tag) in forms {
+            if matches!(replace(tag, seen.clone()).await, Replaced::Yes(_)) {
+                bucket.learn_if_match(form);
+                return None;
+            }
         }
-    }
-    Some("the store refuses If-Match on a PUT: an edit of the published file that races with a publication could be overwritten".to_owned())
+        "refuses"
+    };
+    bucket.learn_if_match(IfMatch::Never);
+    Some(format!(
+        "the store {verb} If-Match on a PUT: an edit of the published file that races with a publication could be overwritten"
+    ))
 }
 
 fn body(racer: usize) -> Bytes {

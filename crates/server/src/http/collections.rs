@@ -59,6 +59,10 @@ pub(crate) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, format = DateTime)]
     changed_at: Option<String>,
+    /// The number of the last commit that the published file shows; absent before it is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    published: Option<u64>,
     /// The number of the last commit in the newest checkpoint that this replica knows of. Only in
     /// the list, and absent before the first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +94,7 @@ impl Status {
             seq: Some(state.seq().0),
             tag: Some(state.tag().to_string()),
             changed_at: (state.version().0 > Seq::ZERO).then(|| state.changed_at().to_string()),
+            published: state.file().map(|file| file.seq.0),
             ..Self::closed(name)
         }
     }
@@ -105,6 +110,7 @@ impl Status {
             seq: None,
             tag: None,
             changed_at: None,
+            published: None,
             checkpoint: None,
         }
     }

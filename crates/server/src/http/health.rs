@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use movies_store::{Error, Freshness};
+use movies_store::{Error, Freshness, Publication};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -88,6 +88,17 @@ fn notes(app: &App) -> Vec<String> {
         notes.extend(collection.notes().iter().map(|note| format!("{name}: {note}")));
         if let Some(trouble) = collection.checkpoint().trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
+        }
+        let Publication { foreign, trouble } = collection.publication();
+        if let Some(foreign) = foreign {
+            let aside = foreign.aside.as_deref().unwrap_or("nowhere, it is too large for that");
+            notes.push(format!(
+                "{name}: the published file is not ours and is kept as it is (a copy: {aside}); \
+                 nothing is published until it is moved away"
+            ));
+        }
+        if let Some(trouble) = trouble {
+            notes.push(format!("{name}: the file could not be published: {trouble}"));
         }
     }
     notes

@@ -179,6 +179,13 @@ impl SimBucket {
             .expect("an overwrite in memory cannot fail");
     }
 
+    /// What an object holds, now.
+    #[must_use]
+    pub fn content(&self, path: &str) -> Option<Bytes> {
+        let read = async { self.shared.objects.get(&Path::from(path)).await?.bytes().await };
+        read.now_or_never().expect("memory answers at once").ok()
+    }
+
     /// The effect of a PUT.
     fn store(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let create = options.mode == PutMode::Create;

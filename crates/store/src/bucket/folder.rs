@@ -153,6 +153,25 @@ pub(super) fn make(path: &FilePath) -> io::Result<()> {
     Ok(())
 }
 
+/// Exchanges the names of two files, in one step, and syncs.
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+pub(super) fn exchange(one: &FilePath, other: &FilePath) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?;
+    other.parent().map_or(Ok(()), sync_directory)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+pub(super) fn exchange(_one: &FilePath, _other: &FilePath) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Whether the file system cannot exchange names, as many that come over a network cannot
+/// (renameat2(2): `EINVAL`).
+pub(super) fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
 /// A missing file proves absence only while the root exists: an unmounted disk takes it away.
 pub(super) fn prove_absence(root: &FilePath) -> Result<(), Failure> {
     match fs::metadata(root) {

@@ -5,7 +5,7 @@
 //! retries belong to those who know what a lost answer means.
 
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -26,10 +26,12 @@ use crate::key::{CollectionName, Timestamp};
 
 mod connector;
 mod folder;
+mod replace;
 
 use connector::{Connector, ServerClock};
 pub use connector::{Refused, UnprovenAbsence};
 pub(crate) use folder::Folder;
+pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
 
 /// How long a request may take before its outcome counts as unknown. Large commits need the time
 /// on slow links; probes have their own, shorter deadline.
@@ -49,6 +51,7 @@ struct Inner {
     folder: Option<PathBuf>,
     clock: Option<Arc<ServerClock>>,
     distrust: watch::Sender<Option<Error>>,
+    if_match: OnceLock<IfMatch>,
 }
 
 /// An object that was read.
@@ -161,7 +164,8 @@ impl Bucket {
         clock: Option<Arc<ServerClock>>,
     ) -> Self {
         let (url, distrust) = (url.to_owned(), watch::Sender::new(None));
-        Self { inner: Arc::new(Inner { objects, prefix, url, folder, clock, distrust }) }
+        let if_match = OnceLock::new();
+        Self { inner: Arc::new(Inner { objects, prefix, url, folder, clock, distrust, if_match }) }
     }
 
     /// The URL for people; it holds no secret.
@@ -280,11 +284,6 @@ impl Bucket {
         }
     }
 
-    /// What an object is, without reading it; `None` where that cannot be told. Cancel safe.
-    pub(crate) async fn look(&self, path: &Path) -> Option<ObjectMeta> {
-        self.inner.objects.head(path).await.ok()
-    }
-
     /// Creates an object only if its name is free. After anything but `Yes` the caller must read
     /// what is there. Dropping the future leaves the outcome unknown.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Created {
@@ -305,24 +304,19 @@ impl Bucket {
         }
     }
 
-    /// Replaces an object only if its `ETag` is still `etag`, given as the store wants it.
-    pub(crate) async fn replace(
-        &self,
-        path: &Path,
-        bytes: Bytes,
-        etag: &str,
-    ) -> object_store::Result<object_store::PutResult> {
-        let version = object_store::UpdateVersion { e_tag: Some(etag.to_owned()), version: None };
-        self.inner.objects.put_opts(path, bytes.into(), PutMode::Update(version).into()).await
+    /// How this store takes a condition on a replacement: what the self-test found, else as every
+    /// store should.
+    pub(crate) fn if_match(&self) -> IfMatch {
+        self.inner.if_match.get().copied().unwrap_or(IfMatch::Quoted)
     }
 
-    /// Writes an object, whatever is there. On a folder it is written aside, synced and renamed.
-    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> std::result::Result<(), Failure> {
-        let put = self.inner.objects.put(path, bytes.into()).await;
-        put.map(|_| ()).map_err(|error| Failure::of(&error))
+    pub(crate) fn learn_if_match(&self, form: IfMatch) {
+        // What was found first stays.
+        let _ = self.inner.if_match.set(form);
     }
 
-    /// What an object is, without its bytes; `None` is a hint, not a proof, that there is none.
+    /// What an object is, without its content; `None` is a hint, not a proof, that there is none.
+    /// Cancel safe.
     pub(crate) async fn head(
         &self,
         path: &Path,
@@ -332,6 +326,12 @@ impl Bucket {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(Failure::of(&error)),
         }
+    }
+
+    /// Writes an object, whatever is there. On a folder it is written aside, synced and renamed.
+    pub(crate) async fn put(&self, path: &Path, bytes: Bytes) -> std::result::Result<(), Failure> {
+        let put = self.inner.objects.put(path, bytes.into()).await;
+        put.map(|_| ()).map_err(|error| Failure::of(&error))
     }
 
     /// The objects below `path`: a hint, never a proof.

@@ -21,7 +21,7 @@ pub mod manifest;
 
 pub(crate) mod load;
 mod plan;
-mod rendering;
+pub(crate) mod rendering;
 mod retention;
 mod schedule;
 mod task;
@@ -30,6 +30,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use manifest::Manifest;
 pub(crate) use schedule::{Install, Schedule};
 pub(crate) use task::{Bell, Checkpointer};
 

@@ -1,13 +1,13 @@
 //! The catalogue as a file: an ordinary JSON array, one movie a line, the very bytes of
 //! `GET /api/movies`. The same movies always give the same bytes.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::env::Env;
+use crate::genesis;
 use crate::snapshot::Snapshot;
 
 /// About how many bytes are hashed in one go off the runtime's threads.
@@ -44,12 +44,7 @@ pub(crate) async fn sha256(movies: &Snapshot, env: &Env) -> Arc<str> {
         };
         hasher = env.compute(work).await;
     }
-    let digest = hasher.finalize();
-    let text = digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    text.into()
+    genesis::hexadecimal(&hasher.finalize())
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{CheckpointOptions, RUN_MAX, retention};
 use crate::collection::Shared;
 use crate::error::{Error, Result};
 use crate::log::Log;
+use crate::publish::Publisher;
 use crate::state::State;
 
 /// How often files that no manifest names are looked for, at most.
@@ -67,6 +68,8 @@ impl Bell {
 pub(crate) struct Checkpointer {
     pub(crate) log: Log,
     pub(crate) shared: Arc<Shared>,
+    /// Takes the movies of each checkpoint.
+    pub(crate) publisher: Publisher,
     pub(crate) writer: Arc<str>,
     pub(crate) options: CheckpointOptions,
     /// The newest one known, if this task wrote or read it.
@@ -92,9 +95,19 @@ impl Checkpointer {
     async fn work(&mut self) {
         let env = self.log.env().clone();
         let mut patience = env.jittered(self.options.patience);
+        self.resume_publication().await;
         loop {
             let now = env.instant();
-            let due = self.shared.bell.schedule().due_at(patience).unwrap_or(now + IDLE_WAKE);
+            let is_due = |at: &Instant| *at <= now;
+            let checkpoint = self.shared.bell.schedule().due_at(patience);
+            let publication = self.publisher.due_at(now);
+            if publication.as_ref().is_some_and(is_due) && !checkpoint.as_ref().is_some_and(is_due)
+            {
+                self.publisher.run().await;
+                continue;
+            }
+            let due = [checkpoint, publication].into_iter().flatten().min();
+            let due = due.unwrap_or(now + IDLE_WAKE);
             if due > now {
                 let shared = Arc::clone(&self.shared);
                 tokio::select! {
@@ -109,8 +122,26 @@ impl Checkpointer {
             let done = run.unwrap_or_else(|| {
                 Err(Error::unavailable("write", "a checkpoint", "it takes too long"))
             });
+            // Their time counts together.
+            if self.publisher.due_at(now).as_ref().is_some_and(is_due) {
+                self.publisher.run().await;
+            }
             self.close_run(done, now);
             patience = env.jittered(self.options.patience);
+        }
+    }
+
+    /// A replica that was stopped between a checkpoint and its publication left that to the next.
+    async fn resume_publication(&mut self) {
+        let state = self.shared.latest();
+        if self.publisher.is_current(&state) {
+            return;
+        }
+        let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
+        if let Some(newest) = newest
+            && let Ok(manifest) = load::manifest(&self.log, newest.seq).await
+        {
+            self.publisher.checkpointed(&manifest, &state);
         }
     }
 
@@ -172,6 +203,7 @@ impl Checkpointer {
         }
         self.distrusts = false;
         self.shared.checkpointed(state.seq);
+        self.publisher.checkpointed(&written.manifest, &state);
         self.clean_up(&listed).await;
         Ok(Some(written))
     }

@@ -242,7 +242,7 @@ async fn passed_over(damage: impl AsyncFn(&World, &Manifest), told: &str) {
     states_agree(newest.state.as_ref().unwrap(), &world.states[5]).unwrap();
     assert_eq!(newest.damaged.len(), 1, "{:?}", newest.damaged);
     assert!(newest.damaged[0].contains(told), "{:?}", newest.damaged);
-    let movies = world.open(Options::default()).await.unwrap();
+    let movies = world.open(silent()).await.unwrap();
     states_agree(&movies.latest(), world.state()).unwrap();
     assert!(movies.notes()[0].contains(told), "{:?}", movies.notes());
     let report = check(world.log.bucket(), world.log.name(), |_| ()).await.unwrap();
@@ -308,7 +308,7 @@ async fn without_a_good_checkpoint_the_whole_log_is_read() {
     let world = World::movies(4).await;
     let only = world.checkpoint(5, None).await.manifest;
     world.delete(&world.page(&only, 0)).await;
-    let movies = world.open(Options::default()).await.unwrap();
+    let movies = world.open(silent()).await.unwrap();
     states_agree(&movies.latest(), world.state()).unwrap();
     assert_eq!(movies.checkpoint().seq, None);
 }
@@ -319,7 +319,7 @@ async fn page_files_without_a_manifest_are_nothing() {
     let crashed = world.checkpoint(5, None).await.manifest;
     world.delete(&load::object(&world.log, crashed.seq)).await;
     assert!(world.newest().await.state.is_none());
-    states_agree(&world.open(Options::default()).await.unwrap().latest(), world.state()).unwrap();
+    states_agree(&world.open(silent()).await.unwrap().latest(), world.state()).unwrap();
 }
 
 #[tokio::test]
@@ -338,7 +338,7 @@ async fn a_log_that_lost_commits_is_not_served_from_a_checkpoint() {
         world.checkpoint(5, None).await;
         world.checkpoint(10, None).await;
         world.delete(&world.log.object(Seq(lost))).await;
-        let error = world.open(Options::default()).await.unwrap_err();
+        let error = world.open(silent()).await.unwrap_err();
         assert!(matches!(error, Error::Damaged { .. }), "{error}");
         assert!(error.to_string().contains(&world.log.object(Seq(lost))), "{error}");
     }
@@ -365,6 +365,11 @@ async fn garbage_goes_and_what_is_named_stays() {
     retention::sweep(&world.log, std::time::Duration::ZERO).await.unwrap_err();
 }
 
+/// Publication adds commits of its own.
+fn silent() -> Options {
+    Options { publish: None, ..Options::default() }
+}
+
 fn often() -> Options {
     let checkpoints = CheckpointOptions {
         quiet: std::time::Duration::from_millis(1),
@@ -373,7 +378,7 @@ fn often() -> Options {
         file_bytes: 200,
         ..CheckpointOptions::default()
     };
-    Options { checkpoints, ..Options::default() }
+    Options { checkpoints, ..silent() }
 }
 
 #[tokio::test]
@@ -390,7 +395,7 @@ async fn a_quiet_moment_after_a_change_ends_in_a_checkpoint() {
     }
     let listed = load::list(&world.log).await.unwrap();
     assert_eq!(listed.iter().map(|listed| listed.seq.0).collect::<Vec<_>>(), [7, 6, 5]);
-    let fresh = world.open(Options::default()).await.unwrap();
+    let fresh = world.open(silent()).await.unwrap();
     assert_eq!(fresh.checkpoint().seq, Some(Seq(7)));
     states_agree(&fresh.latest(), &movies.latest()).unwrap();
 }
@@ -419,7 +424,7 @@ async fn pruned_world() -> World {
 #[tokio::test]
 async fn a_pruned_log_is_served_from_its_checkpoints() {
     let world = pruned_world().await;
-    let movies = world.open(Options::default()).await.unwrap();
+    let movies = world.open(silent()).await.unwrap();
     states_agree(&movies.latest(), world.state()).unwrap();
     let report = check(world.log.bucket(), world.log.name(), |_| ()).await.unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
@@ -435,7 +440,7 @@ async fn a_pruned_log_without_a_checkpoint_is_damaged() {
     for listed in load::list(&world.log).await.unwrap() {
         world.delete(&load::object(&world.log, listed.seq)).await;
     }
-    let error = world.open(Options::default()).await.unwrap_err();
+    let error = world.open(silent()).await.unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("pruned in favour of checkpoint 8"), "{error}");
 }
@@ -478,7 +483,7 @@ async fn pruning_stops_where_it_is_told() {
 async fn a_replica_that_meets_a_stub_reloads_and_repeats_nothing() {
     let mut world = World::movies(2).await;
     let poll = std::time::Duration::from_secs(3_600);
-    let movies = world.open(Options { poll, ..Options::default() }).await.unwrap();
+    let movies = world.open(Options { poll, ..silent() }).await.unwrap();
     for name in 3..=9 {
         world.commit(vec![group(vec![put(name, "meanwhile")])]).await;
     }

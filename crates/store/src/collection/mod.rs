@@ -1,7 +1,7 @@
 //! One open collection: submit a group, read a state.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::follower::{Follower, ProbeWaiter};
 use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
+use crate::publish::{Publication, Publisher};
 use crate::state::State;
 use crate::store::Options;
 
@@ -96,6 +97,19 @@ pub struct Collection {
     inner: Arc<Inner>,
 }
 
+/// A handle that keeps nothing open.
+#[derive(Clone)]
+pub(crate) struct WeakCollection {
+    inner: Weak<Inner>,
+}
+
+impl WeakCollection {
+    /// The collection, while it is open.
+    pub(crate) fn upgrade(&self) -> Option<Collection> {
+        self.inner.upgrade().map(|inner| Collection { inner })
+    }
+}
+
 struct Inner {
     log: Log,
     shared: Arc<Shared>,
@@ -135,10 +149,23 @@ impl Collection {
             gap_looks: 0,
         };
         log.env().spawn(committer.run());
+        let inner = Inner {
+            log: log.clone(),
+            shared: Arc::clone(&shared),
+            submissions,
+            probes,
+            read_only: options.read_only,
+            max_staleness,
+            read_deadline: options.read_deadline,
+            notes,
+        };
+        let collection = Self { inner: Arc::new(inner) };
         if !options.read_only {
+            let publisher = Publisher::new(log.clone(), collection.downgrade(), options.publish);
             let checkpointer = Checkpointer {
                 log: log.clone(),
-                shared: Arc::clone(&shared),
+                shared,
+                publisher,
                 writer: options.replica.as_str().into(),
                 options: options.checkpoints.clone(),
                 base: None,
@@ -147,17 +174,11 @@ impl Collection {
             };
             log.env().spawn(checkpointer.run());
         }
-        let inner = Inner {
-            log,
-            shared,
-            submissions,
-            probes,
-            read_only: options.read_only,
-            max_staleness,
-            read_deadline: options.read_deadline,
-            notes,
-        };
-        Self { inner: Arc::new(inner) }
+        collection
+    }
+
+    fn downgrade(&self) -> WeakCollection {
+        WeakCollection { inner: Arc::downgrade(&self.inner) }
     }
 
     /// Its name.
@@ -188,6 +209,16 @@ impl Collection {
     #[must_use]
     pub fn checkpoint(&self) -> CheckpointStatus {
         self.inner.shared.checkpoint().clone()
+    }
+
+    /// How it stands with the published file, as far as this replica writes it.
+    #[must_use]
+    pub fn publication(&self) -> Publication {
+        self.inner.shared.publication().clone()
+    }
+
+    pub(crate) fn set_publication(&self, publication: Publication) {
+        *self.inner.shared.publication() = publication;
     }
 
     /// What its genesis left out, if this process saw it, and which checkpoints could not be used.

@@ -14,6 +14,7 @@ use crate::bucket::Failure;
 use crate::checkpoint::{Bell, Install, Schedule};
 use crate::error::{Error, Result};
 use crate::key::Seq;
+use crate::publish::Publication;
 use crate::state::State;
 use crate::store::Options;
 
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     /// Tells the checkpointer.
     pub(crate) bell: Bell,
     checkpoint: Mutex<CheckpointStatus>,
+    publication: Mutex<Publication>,
 }
 
 /// How a collection stands with checkpoints.
@@ -78,6 +80,7 @@ impl Shared {
             queue_bytes_max: options.queue_bytes_max,
             bell: Bell::new(schedule),
             checkpoint: Mutex::new(CheckpointStatus { seq: known, trouble: None }),
+            publication: Mutex::default(),
         }
     }
 
@@ -88,6 +91,10 @@ impl Shared {
 
     pub(super) fn checkpoint(&self) -> MutexGuard<'_, CheckpointStatus> {
         self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn publication(&self) -> MutexGuard<'_, Publication> {
+        self.publication.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// There is a checkpoint after commit `seq`; gives the newest one known before.

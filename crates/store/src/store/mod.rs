@@ -60,6 +60,8 @@ pub struct Options {
     pub read_deadline: Duration,
     /// When checkpoints are written.
     pub checkpoints: CheckpointOptions,
+    /// The least time between two editions of the published file; `None`: it is not written.
+    pub publish: Option<Duration>,
     /// What a movie may take (used when a log is born from a file).
     pub movie: MovieLimits,
 }
@@ -79,6 +81,7 @@ impl Default for Options {
             idle_unload: Duration::from_secs(600),
             read_deadline: Duration::from_secs(10),
             checkpoints: CheckpointOptions::default(),
+            publish: Some(Duration::from_secs(10)),
             movie: MovieLimits::default(),
         }
     }
@@ -237,7 +240,10 @@ impl Store {
         let bucket = &self.inner.bucket;
         refusal.until > now
             && (refusal.file.is_none()
-                || refusal.file == bucket.look(&bucket.path(name.as_str())).await)
+                || bucket
+                    .head(&bucket.path(name.as_str()))
+                    .await
+                    .is_ok_and(|now| refusal.file == now))
     }
 
     /// The collections in the bucket, by a listing, open or not: every object that could be one,

@@ -1,0 +1,476 @@
+//! The published file: a collection's movies as one ordinary JSON array that anybody may read.
+//!
+//! Owns when and how it is written, always from a checkpoint's state, and the one rule: what this
+//! log did not write there is never overwritten. The log's register says what it wrote last; the
+//! overwrite is conditional on that very content, and a `published` op moves the register. Never
+//! reads edits into the log: a file that is not ours is kept aside and told, and publishing waits.
+//! See `docs/adr/0004-publication.md`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use object_store::ObjectMeta;
+use tokio::time::Instant;
+
+use crate::bucket::{Created, Got, Replaced, Replacement, is_same, unquoted};
+use crate::checkpoint::{Manifest, load, rendering};
+use crate::collection::WeakCollection;
+use crate::commit::{Action, FileRegister, Group};
+use crate::error::{Error, Result};
+use crate::genesis;
+use crate::key::{Seq, Version};
+use crate::log::Log;
+use crate::snapshot::Snapshot;
+use crate::state::State;
+
+/// After one that took `t`, the next begins `PACE` times `t` later at the earliest: publication
+/// takes at most a tenth of the time.
+const PACE: u32 = 9;
+/// The first pause after a failure; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+/// How often a file that is not ours is looked at again.
+const FOREIGN_LOOK: Duration = Duration::from_secs(30);
+/// How often one publication looks anew at a file that changes under its hands.
+const LOOKS_MAX: u32 = 4;
+/// A file over this that is not ours is told, but neither read nor copied.
+const FOREIGN_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// How many checkpoints are asked whether an unknown content is theirs.
+const MANIFESTS_MAX: usize = 16;
+/// How long the op that moves the register may take.
+const OP_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How a collection's published file stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publication {
+    /// The file that stands where ours should, if one does.
+    pub foreign: Option<Foreign>,
+    /// Why the last try failed, if it did.
+    pub trouble: Option<Arc<str>>,
+}
+
+/// A published file that this log did not write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its `ETag`, without quotes.
+    pub etag: Arc<str>,
+    /// Where a copy is kept; `None` where it is too large for one.
+    pub aside: Option<Arc<str>>,
+}
+
+/// What is to be published: the movies of a checkpoint.
+struct Edition {
+    seq: Seq,
+    version: Version,
+    movies: Snapshot,
+    sha256: Arc<str>,
+}
+
+/// Publishes the newest checkpoint's movies, one at a time.
+pub(crate) struct Publisher {
+    log: Log,
+    collection: WeakCollection,
+    /// The least time between two; `None`: never.
+    interval: Option<Duration>,
+    next: Option<Edition>,
+    not_before: Option<Instant>,
+    failures: u32,
+}
+
+/// What stands where the file should.
+enum Standing {
+    /// What the register says, by its tag or by its content (a copied folder has other tags); or
+    /// nothing.
+    Ours(Option<ObjectMeta>),
+    /// An edition of ours whose op was lost.
+    Unrecorded(FileRegister),
+    /// It changes right now.
+    Moving,
+    /// Somebody else's; with its content, where that was read.
+    Foreign(ObjectMeta, Option<Bytes>),
+}
+
+impl Publisher {
+    pub(crate) fn new(log: Log, collection: WeakCollection, interval: Option<Duration>) -> Self {
+        Self { log, collection, interval, next: None, not_before: None, failures: 0 }
+    }
+
+    /// Whether there is nothing to publish of `state`. Of a dropped collection the file stays as
+    /// it was.
+    pub(crate) fn is_current(&self, state: &State) -> bool {
+        self.interval.is_none() || state.dropped || shows(state.file(), state.version)
+    }
+
+    /// There is a checkpoint of the movies of `state`.
+    pub(crate) fn checkpointed(&mut self, manifest: &Manifest, state: &State) {
+        if manifest.version == state.version && !self.is_current(state) {
+            let Manifest { seq, version, sha256, .. } = manifest;
+            let (sha256, movies) = (Arc::clone(sha256), state.movies.clone());
+            self.next = Some(Edition { seq: *seq, version: *version, movies, sha256 });
+        }
+    }
+
+    /// When there is something to do, if there is.
+    pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
+        self.next.as_ref().map(|_| self.not_before.unwrap_or(now))
+    }
+
+    /// Publishes what is due. Dropping the future leaves the file as it was, or an edition whose
+    /// op is committed later.
+    pub(crate) async fn run(&mut self) {
+        let Some(collection) = self.collection.upgrade() else { return };
+        let env = self.log.env().clone();
+        let began = env.instant();
+        let done = self.publish().await;
+        let now = env.instant();
+        let took = now.saturating_duration_since(began);
+        let pause = match &done {
+            Ok(Some(_)) => FOREIGN_LOOK,
+            Ok(None) => {
+                self.next = None;
+                self.interval.unwrap_or_default()
+            }
+            Err(_) => PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX),
+        };
+        self.failures = if done.is_err() { self.failures + 1 } else { 0 };
+        self.not_before = Some(now + pause.max(PACE * took));
+        let (foreign, trouble) = match done {
+            Ok(foreign) => (foreign, None),
+            Err(error) => {
+                tracing::warn!(
+                    collection = %self.log.name(),
+                    %error,
+                    "the file could not be published; the log goes on, and the last one stands"
+                );
+                (collection.publication().foreign, Some(error.to_string().into()))
+            }
+        };
+        collection.set_publication(Publication { foreign, trouble });
+    }
+
+    /// Gives the file that is in the way, if one is.
+    async fn publish(&self) -> Result<Option<Foreign>> {
+        let (Some(edition), Some(collection)) = (&self.next, self.collection.upgrade()) else {
+            return Ok(None);
+        };
+        let object = self.log.name().as_str();
+        let path = self.log.bucket().path(object);
+        for _ in 0..LOOKS_MAX {
+            let state = collection.latest();
+            if state.dropped || shows(state.file(), edition.version) {
+                return Ok(None);
+            }
+            let seen = self.head().await?;
+            let known = collection.publication().foreign;
+            if let (Some(seen), Some(known)) = (&seen, &known)
+                && tag(seen) == Some(&known.etag)
+            {
+                return Ok(Some(known.clone()));
+            }
+            let seen = match self.examine(seen, state.file(), edition).await? {
+                Standing::Ours(seen) => seen,
+                Standing::Unrecorded(to) => {
+                    self.record(&state, to).await?;
+                    continue;
+                }
+                Standing::Moving => continue,
+                Standing::Foreign(seen, content) => {
+                    return self.keep(&seen, content).await.map(Some);
+                }
+            };
+            let name = self.log.name();
+            let new = Replacement {
+                path: &path,
+                pieces: rendering::pieces(&edition.movies).collect(),
+                seen: seen.as_ref(),
+                aside: &|content| genesis::aside_object(name, self.log.env().now(), content),
+            };
+            match self.log.bucket().replace(new, self.log.env()).await {
+                Replaced::Yes(etag) => {
+                    let etag = etag.as_deref().map(|etag| unquoted(etag).into());
+                    let sha256 = Arc::clone(&edition.sha256);
+                    self.record(&state, FileRegister { etag, sha256, seq: edition.seq }).await?;
+                    tracing::info!(collection = %name, seq = %edition.seq, "published");
+                }
+                Replaced::Changed => {}
+                Replaced::Unknown(failure) => {
+                    tracing::debug!(collection = %name, reason = %failure.reason, "looking whether it was published");
+                }
+                Replaced::Refused(failure) => return Err(failure.into_error("write", object)),
+            }
+        }
+        Err(Error::unavailable("write", object, "it does not stand still"))
+    }
+
+    async fn head(&self) -> Result<Option<ObjectMeta>> {
+        let object = self.log.name().as_str();
+        let head = self.log.bucket().head(&self.log.bucket().path(object)).await;
+        head.map_err(|failure| failure.into_error("look at", object))
+    }
+
+    /// Finds out whose file it is that was seen.
+    async fn examine(
+        &self,
+        seen: Option<ObjectMeta>,
+        register: Option<&FileRegister>,
+        edition: &Edition,
+    ) -> Result<Standing> {
+        let Some(seen) = seen else { return Ok(Standing::Ours(None)) };
+        let recorded = register.and_then(|register| register.etag.as_deref());
+        if recorded.is_some() && recorded == tag(&seen) {
+            return Ok(Standing::Ours(Some(seen)));
+        }
+        let (bucket, env) = (self.log.bucket(), self.log.env());
+        let object = self.log.name().as_str();
+        let path = bucket.path(object);
+        let got = bucket.get_if(&path, env, |bytes| bytes <= FOREIGN_BYTES_MAX);
+        let content = match got.await.map_err(|failure| failure.into_error("read", object))? {
+            Got::Found(found) if is_same(&found.meta, &seen) => found.bytes,
+            Got::Found(_) | Got::Absent => return Ok(Standing::Moving),
+            Got::Declined(_) => return Ok(Standing::Foreign(seen, None)),
+        };
+        let hashed = content.clone();
+        let sha256 = env.compute(move || genesis::sha256(&hashed)).await;
+        if register.is_some_and(|register| register.sha256 == sha256) {
+            return Ok(Standing::Ours(Some(seen)));
+        }
+        let published = register.map_or(Seq::ZERO, |register| register.seq);
+        match self.edition_of(&sha256, published, edition).await? {
+            Some(seq) => {
+                let etag = tag(&seen).map(Into::into);
+                Ok(Standing::Unrecorded(FileRegister { etag, sha256, seq }))
+            }
+            None => Ok(Standing::Foreign(seen, Some(content))),
+        }
+    }
+
+    /// The checkpoint after commit `published` whose movies a content shows, if one's does.
+    async fn edition_of(
+        &self,
+        sha256: &str,
+        published: Seq,
+        edition: &Edition,
+    ) -> Result<Option<Seq>> {
+        if *edition.sha256 == *sha256 {
+            return Ok(Some(edition.seq));
+        }
+        let later =
+            load::list(&self.log).await?.into_iter().filter(|listed| listed.seq > published);
+        for listed in later.take(MANIFESTS_MAX) {
+            match load::manifest(&self.log, listed.seq).await {
+                Ok(manifest) if *manifest.sha256 == *sha256 => return Ok(Some(manifest.seq)),
+                Ok(_) => {}
+                // A damaged one is told where checkpoints are read; it recognises nothing.
+                Err(error) if error.is_final() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Moves the register; where another replica has moved it meanwhile, the next look tells.
+    async fn record(&self, state: &State, to: FileRegister) -> Result<()> {
+        let Some(collection) = self.collection.upgrade() else { return Err(Error::Closing) };
+        let op = Action::Published { from: state.file().cloned(), to };
+        collection.submit(Group::of(op), OP_DEADLINE).await.map(|_| ())
+    }
+
+    /// Keeps a copy of a file that is not ours, and tells it once.
+    async fn keep(&self, seen: &ObjectMeta, content: Option<Bytes>) -> Result<Foreign> {
+        let (bucket, object) = (self.log.bucket(), self.log.name());
+        let mut aside = None;
+        if let Some(content) = content {
+            let copy = genesis::aside_object(object, self.log.env().now(), &content);
+            match bucket.create(&bucket.path(&copy), content).await {
+                Created::Yes | Created::Taken => aside = Some(copy.into()),
+                Created::Unknown(failure) | Created::Refused(failure) => {
+                    return Err(failure.into_error("create", copy));
+                }
+            }
+        }
+        tracing::warn!(
+            collection = %object,
+            aside = aside.as_deref().unwrap_or("nowhere, it is too large"),
+            "the published file is not ours: it is kept as it is, and nothing is published \
+             until it is moved away"
+        );
+        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside })
+    }
+}
+
+/// Whether the file shows a version, or a later one. Before the first there is nothing to show.
+fn shows(register: Option<&FileRegister>, version: Version) -> bool {
+    register.map_or(Seq::ZERO, |register| register.seq) >= version.0
+}
+
+/// The tag of an object as the log records it.
+fn tag(meta: &ObjectMeta) -> Option<&str> {
+    meta.e_tag.as_deref().map(unquoted)
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::path::Path;
+
+    use super::*;
+    use crate::commit::Op;
+    use crate::key::{CollectionName, MovieKey, Year};
+    use crate::movie::{Movie, MovieLimits};
+    use crate::{Absent, Bucket, CheckpointOptions, Collection, Env, Options, Store};
+
+    /// A bucket, and what people do to the file in it.
+    struct World {
+        bucket: Bucket,
+        path: Path,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let bucket = Bucket::open("memory://").unwrap();
+            let path = bucket.path(CollectionName::DEFAULT);
+            Self { bucket, path }
+        }
+
+        /// A replica that loses no time.
+        async fn replica(&self, publish: Option<Duration>) -> Collection {
+            let moment = Duration::from_millis(1);
+            let checkpoints = CheckpointOptions {
+                quiet: moment,
+                quiet_period: moment,
+                patience: moment,
+                ..CheckpointOptions::default()
+            };
+            let options = Options { publish, checkpoints, ..Options::default() };
+            let store = Store::start(self.bucket.clone(), Env::real(), options).await.unwrap();
+            let opened = store.open(&CollectionName::default(), Absent::Create).await.unwrap();
+            opened.collection().expect("it is created")
+        }
+
+        async fn file(&self) -> Option<(String, String)> {
+            let found = self.bucket.get(&self.path, &Env::real()).await.unwrap()?;
+            let tag = unquoted(found.meta.e_tag.as_deref().unwrap()).to_owned();
+            Some((String::from_utf8(found.bytes.to_vec()).unwrap(), tag))
+        }
+
+        async fn upload(&self, text: &str) -> String {
+            self.bucket.put(&self.path, text.to_owned().into()).await.unwrap();
+            self.file().await.expect("it was uploaded").1
+        }
+    }
+
+    async fn put(collection: &Collection, name: &str) {
+        let key = MovieKey::parse(name, Year::new(2000).unwrap()).unwrap();
+        let movie = Movie::parse(key, b"{}", MovieLimits::default()).unwrap();
+        let group = Group { by: None, key: None, ops: vec![Op::new(Action::Put(movie))] };
+        collection.submit(group, Duration::from_secs(10)).await.unwrap();
+    }
+
+    /// The catalogue as the file shows it.
+    fn text(names: &[&str]) -> String {
+        let line = |name: &&str| format!("{{\"name\":\"{name}\",\"year\":2000}}");
+        format!("[\n{}\n]\n", names.iter().map(line).collect::<Vec<_>>().join(",\n"))
+    }
+
+    /// Waits, in virtual time.
+    async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+        for _ in 0..10_000 {
+            if condition().await {
+                return;
+            }
+            Env::real().sleep(Duration::from_millis(10)).await;
+        }
+        panic!("waited in vain until {what}");
+    }
+
+    async fn shows(world: &World, collection: &Collection, names: &[&str]) {
+        until("the file shows it and the log knows", async || {
+            let file = world.file().await;
+            let recorded = collection.latest().file().and_then(|file| file.etag.clone());
+            file.is_some_and(|(content, tag)| {
+                content == text(names) && recorded.as_deref() == Some(&*tag)
+            })
+        })
+        .await;
+    }
+
+    const NO_PAUSE: Option<Duration> = Some(Duration::ZERO);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_file_is_the_catalogue_and_the_version_stays() {
+        let world = World::new();
+        let collection = world.replica(NO_PAUSE).await;
+        for names in [&["a"][..], &["a", "b"]] {
+            put(&collection, names[names.len() - 1]).await;
+            let version = collection.latest().version();
+            shows(&world, &collection, names).await;
+            assert_eq!(collection.latest().version(), version);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_not_ours_is_kept_until_it_is_moved_away() {
+        let world = World::new();
+        let collection = world.replica(NO_PAUSE).await;
+        put(&collection, "a").await;
+        shows(&world, &collection, &["a"]).await;
+        let tag = world.upload("[{\"name\":\"theirs\",\"year\":1}]").await;
+        put(&collection, "b").await;
+        until("it is told", async || collection.publication().foreign.is_some()).await;
+        let foreign = collection.publication().foreign.expect("told");
+        assert_eq!(*foreign.etag, *tag);
+        let copy = world.bucket.path(&foreign.aside.expect("it is copied"));
+        let copy = world.bucket.get(&copy, &Env::real()).await.unwrap().expect("it is there");
+        assert_eq!(world.file().await.expect("it stays").0.as_bytes(), copy.bytes);
+        world.bucket.delete(&world.path).await.unwrap();
+        shows(&world, &collection, &["a", "b"]).await;
+        assert_eq!(collection.publication(), Publication::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_of_the_file_with_another_tag_is_ours() {
+        let world = World::new();
+        let collection = world.replica(NO_PAUSE).await;
+        put(&collection, "a").await;
+        shows(&world, &collection, &["a"]).await;
+        world.upload(&text(&["a"])).await;
+        put(&collection, "b").await;
+        shows(&world, &collection, &["a", "b"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edition_whose_op_was_lost_is_recognised_by_its_checkpoint() {
+        let world = World::new();
+        let silent = world.replica(None).await;
+        put(&silent, "a").await;
+        until("there is a checkpoint", async || silent.checkpoint().seq.is_some()).await;
+        // Written, and then the replica died.
+        let tag = world.upload(&text(&["a"])).await;
+        let next = world.replica(NO_PAUSE).await;
+        shows(&world, &next, &["a"]).await;
+        assert_eq!(world.file().await.expect("it is there").1, tag, "it was not written again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_left_unpublished_is_published_after_a_start() {
+        let world = World::new();
+        let silent = world.replica(None).await;
+        put(&silent, "a").await;
+        until("there is a checkpoint", async || silent.checkpoint().seq.is_some()).await;
+        assert_eq!(world.file().await, None);
+        shows(&world, &world.replica(NO_PAUSE).await, &["a"]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_collection_leaves_its_file() {
+        let world = World::new();
+        let collection = world.replica(NO_PAUSE).await;
+        put(&collection, "a").await;
+        shows(&world, &collection, &["a"]).await;
+        let drop = Group::of(Action::Drop);
+        collection.submit(drop, Duration::from_secs(10)).await.unwrap();
+        let seq = collection.latest().seq();
+        until("its checkpoint is written", async || collection.checkpoint().seq >= Some(seq)).await;
+        assert_eq!(world.file().await.expect("it stays").0, text(&["a"]));
+    }
+}
