@@ -192,3 +192,45 @@ fn collect(
     }
     Ok((pile, count))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    /// What a file of each kind begins with, compressed ones first.
+    const OPENINGS: [&[u8]; 7] = [
+        b"\x1F\x8B\x08\0",
+        b"\x28\xB5\x2F\xFD",
+        b"",
+        b"[",
+        b"{\"name\":",
+        b"name,year\n",
+        b"name\tyear\r\n\"",
+    ];
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_to_an_end(
+            opening in select(&OPENINGS[..]),
+            content in vec(any::<u8>(), 0..300),
+            is_mapped: bool,
+        ) {
+            let map = is_mapped.then(|| "name=year".parse::<Mapping>().unwrap());
+            let bytes = [opening, &content].concat();
+            let count = bytes.len();
+            if let Ok((movies, rejects)) = survey(bytes, map.as_slice()) {
+                // A record takes a byte; what is compressed is random, hence no stream.
+                prop_assert!(movies + rejects <= count);
+            }
+        }
+    }
+
+    #[test]
+    fn every_record_is_a_movie_or_a_reject() {
+        let lines = b"{\"name\":\"A\",\"year\":1}\n{\"name\":\"A\",\"year\":1}\n{\"year\":1}\n{}\n";
+        assert_eq!(survey(lines.to_vec(), &[]).unwrap(), (2, 1));
+    }
+}
