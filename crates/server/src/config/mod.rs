@@ -34,6 +34,7 @@ Examples:
   movies-api --store s3://films --listen 0.0.0.0:80 serve a bucket to everyone
   S3_BUCKET_NAME=films movies-api                   the same bucket, named as the seed names it
   MOVIES_STORE=s3://films/eu movies-api             every option is also a variable
+  movies-api import films.ndjson                    store a file of movies; export writes one
   movies-api log --store s3://films -n 5            the last five commits
   movies-api check --store s3://films --all         verify every collection
 

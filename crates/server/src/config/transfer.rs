@@ -139,7 +139,8 @@ pub struct ExportArgs {
     #[arg(long, value_name = "FORMAT", env = "MOVIES_FORMAT")]
     format: Option<ExportFormat>,
     /// The collection as it was at this version: the number of a commit
-    #[arg(long, value_name = "N", env = "MOVIES_VERSION")]
+    // No variable: deployments call the version of the image so.
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     pub version: Option<u64>,
 }

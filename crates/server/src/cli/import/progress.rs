@@ -48,10 +48,11 @@ impl Progress {
             while stopped.recv_timeout(if is_watched { REDRAW } else { LINE })
                 == Err(RecvTimeoutError::Timeout)
             {
-                let line = measure.line(done.load(Ordering::Relaxed), begun.elapsed());
+                let done = done.load(Ordering::Relaxed);
+                let line = measure.line(done, begun.elapsed());
                 // Progress that cannot be shown is no reason to stop.
                 drop(if is_watched {
-                    write!(io::stderr(), "\r\u{1b}[K{line}")
+                    write!(io::stderr(), "\r\u{1b}[K{}{line}", measure.bar(done))
                 } else {
                     writeln!(io::stderr(), "{line}")
                 });
@@ -83,15 +84,20 @@ impl Measure {
             return format!("{} {done_text}, {rate_text}/s", self.what);
         };
         let done = done.min(total);
-        let filled = u128::from(done) * BAR_COLUMNS as u128 / u128::from(total);
-        let filled = usize::try_from(filled).unwrap_or_default();
-        let bar = "█".repeat(filled) + &"░".repeat(BAR_COLUMNS - filled);
         let left = match (total - done).checked_div(rate) {
             Some(seconds) => format!("{}:{:02} left", seconds / 60, seconds % 60),
             None => "waiting".to_owned(),
         };
         let total = self.unit.text(total);
-        format!("{} {bar} {done_text} of {total}, {rate_text}/s, {left}", self.what)
+        format!("{} {done_text} of {total}, {rate_text}/s, {left}", self.what)
+    }
+
+    /// The done part as a bar; nothing where the whole is not known.
+    fn bar(&self, done: u64) -> String {
+        let Some(total) = self.total.filter(|total| *total > 0) else { return String::new() };
+        let filled = u128::from(done.min(total)) * BAR_COLUMNS as u128 / u128::from(total);
+        let filled = usize::try_from(filled).unwrap_or_default();
+        format!("{}{} ", "█".repeat(filled), "░".repeat(BAR_COLUMNS - filled))
     }
 }
 
@@ -125,10 +131,11 @@ mod tests {
     fn a_line_tells_rate_and_time_left() {
         let measure = Measure { what: "storing", unit: Unit::Movies, total: Some(1_000_000) };
         let line = measure.line(250_000, Duration::from_secs(2));
-        assert!(line.ends_with("250,000 of 1,000,000, 125,000/s, 0:06 left"), "{line}");
-        assert_eq!(line.matches('█').count(), 6);
+        assert_eq!(line, "storing 250,000 of 1,000,000, 125,000/s, 0:06 left");
+        assert_eq!(measure.bar(250_000), format!("{}{} ", "█".repeat(6), "░".repeat(18)));
         assert!(measure.line(0, Duration::from_secs(1)).ends_with("waiting"));
         let unknown = Measure { what: "reading", unit: Unit::Bytes, total: None };
+        assert_eq!(unknown.bar(5 << 20), "");
         assert_eq!(unknown.line(5 << 20, Duration::from_secs(1)), "reading 5 MiB, 5 MiB/s");
     }
 
