@@ -1,11 +1,16 @@
-//! A log read from outside, without serving it: its last commit, any commit.
+//! A log read from outside, without serving it: its last commit, any commit, any state.
 
+use crate::apply;
 use crate::bucket::Bucket;
 use crate::commit::Commit;
 use crate::env::Env;
 use crate::error::Result;
-use crate::key::{CollectionName, Seq};
+use crate::key::{CollectionName, LogId, Seq};
 use crate::log::Log;
+use crate::state::State;
+
+/// How many commits are read at once while a state is rebuilt.
+const REPLAY_WINDOW: u64 = 16;
 
 /// The last commit of a collection's log; `None` without a log. A few reads however long it is.
 ///
@@ -47,6 +52,29 @@ pub async fn read_commit(
     let bytes =
         log.read(seq).await.map_err(|failure| failure.into_error("read", object.as_str()))?;
     bytes.map(|bytes| Commit::decode(&object, &bytes)).transpose()
+}
+
+/// The state after commit `seq`, by replaying the log from its first commit; after the last commit
+/// where the log ends before. `None` without a log.
+///
+/// # Errors
+/// `Unavailable` when the bucket cannot be read, `Damaged` or `Unsupported` for what it holds.
+pub async fn state_at(bucket: &Bucket, name: &CollectionName, seq: Seq) -> Result<Option<State>> {
+    let log = Log::new(bucket.clone(), name.clone(), Env::real());
+    if !exists(&log, Seq(1)).await? {
+        return Ok(None);
+    }
+    let mut state = State::empty(LogId::ZERO);
+    while state.seq() < seq {
+        let count = REPLAY_WINDOW.min(seq.0 - state.seq().0);
+        for read in log.read_window(state.seq().next(), count).await {
+            let object = log.object(state.seq().next());
+            let read = read.map_err(|failure| failure.into_error("read", object.as_str()))?;
+            let Some(bytes) = read else { return Ok(Some(state)) };
+            state = apply::apply(&state, &object, &bytes, None)?.1.state;
+        }
+    }
+    Ok(Some(state))
 }
 
 async fn exists(log: &Log, seq: Seq) -> Result<bool> {

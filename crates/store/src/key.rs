@@ -98,7 +98,11 @@ macro_rules! hex_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+                let mut text = [0; 2 * $bytes];
+                for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+                    pair.copy_from_slice(&[hex_letter(byte >> 4), hex_letter(byte & 15)]);
+                }
+                f.write_str(std::str::from_utf8(&text).unwrap_or_default())
             }
         }
 
@@ -108,6 +112,10 @@ macro_rules! hex_id {
             }
         }
     };
+}
+
+fn hex_letter(digit: u8) -> u8 {
+    if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
@@ -179,7 +187,7 @@ impl MovieTag {
     #[must_use]
     pub fn of(movie: &[u8]) -> Self {
         let mut tag = [0; 16];
-        blake3::Hasher::new().update(movie).finalize_xof().fill(&mut tag);
+        tag.iter_mut().zip(blake3::hash(movie).as_bytes()).for_each(|(to, from)| *to = *from);
         Self(tag)
     }
 }
@@ -294,7 +302,11 @@ impl fmt::Display for MovieKey {
 /// A name in NFC, as keys have it.
 #[must_use]
 pub fn normalize_name(name: &str) -> std::borrow::Cow<'_, str> {
-    if is_nfc(name) { name.into() } else { name.nfc().collect::<String>().into() }
+    if name.is_ascii() || is_nfc(name) {
+        name.into()
+    } else {
+        name.nfc().collect::<String>().into()
+    }
 }
 
 fn check_name(name: &str) -> Result<(), NameError> {
@@ -304,7 +316,11 @@ fn check_name(name: &str) -> Result<(), NameError> {
     if name == "." || name == ".." {
         return Err(NameError::Dots);
     }
-    if let Some(control) = name.chars().find(|c| c.is_control()) {
+    // ASCII's and C1's begin with these bytes; few names hold one.
+    let may_control = |b: u8| b < 0x20 || b == 0x7F || b == 0xC2;
+    if name.bytes().any(may_control)
+        && let Some(control) = name.chars().find(|c| c.is_control())
+    {
         return Err(NameError::Control(control.into()));
     }
     if name.len() > NAME_BYTES_MAX {

@@ -107,7 +107,7 @@ fn of_movie(key: &MovieKey) -> String {
 }
 
 /// Text of a client on a terminal: what would steer it (control and direction marks) is escaped.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let steers = |c: char| {
         c.is_control()
             || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')

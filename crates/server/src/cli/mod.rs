@@ -1,5 +1,5 @@
-//! The commands beside `serve`, one file each. They read a bucket and write to standard output;
-//! none but `prune` writes to the bucket.
+//! The commands beside `serve`, one file each. Only `import` writes to the log, as any replica
+//! does, and `prune` over old commits.
 
 use std::path::Path;
 
@@ -9,9 +9,15 @@ use movies_store::Bucket;
 use crate::config::StoreArgs;
 
 pub mod check;
+pub mod export;
+pub mod generate;
+pub mod import;
 pub mod log;
 pub mod openapi;
 pub mod prune;
+
+mod cell;
+mod members;
 
 /// Opens the bucket that is looked into. A folder is not created: a mistyped path must not look
 /// like an empty catalogue.

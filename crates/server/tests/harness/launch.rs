@@ -131,8 +131,9 @@ impl Launch {
         sentence.to_owned()
     }
 
+    /// Starts a command and does not wait for it.
     #[track_caller]
-    fn spawn(mut self) -> Server {
+    pub(crate) fn spawn(mut self) -> Server {
         let mut child = self.command.spawn().expect("the binary starts");
         let (lines, stdout) = channel();
         let out = child.stdout.take().expect("standard output is piped");

@@ -1,6 +1,7 @@
 //! Commit to bytes: one op a line, members in a fixed order.
 
-use std::fmt::Write as _;
+use std::fmt;
+use std::io::Write as _;
 
 use bytes::Bytes;
 
@@ -10,7 +11,7 @@ use crate::key::{MovieKey, Tag};
 pub(super) fn commit(commit: &Commit) -> Bytes {
     let mut out =
         Writer(Vec::with_capacity(512 + commit.batches.iter().map(batch_len).sum::<usize>()));
-    out.raw(&format!(
+    out.show(format_args!(
         "{{\"format\":{},\"log\":\"{}\",\"seq\":{},\"at\":\"{}\",\"writer\":",
         commit.format, commit.log, commit.seq, commit.at
     ));
@@ -73,6 +74,10 @@ impl Writer {
         self.0.extend_from_slice(text.as_bytes());
     }
 
+    fn show(&mut self, text: fmt::Arguments<'_>) {
+        self.0.write_fmt(text).expect("writing to memory cannot fail");
+    }
+
     pub(crate) fn text(&mut self, text: &str) {
         serde_json::to_writer(&mut self.0, text).expect("writing to memory cannot fail");
     }
@@ -85,7 +90,7 @@ impl Writer {
     }
 
     fn batch(&mut self, batch: &Batch) {
-        self.raw(&format!("{{\"id\":\"{}\",\"until\":{},\"from\":", batch.id, batch.until));
+        self.show(format_args!("{{\"id\":\"{}\",\"until\":{},\"from\":", batch.id, batch.until));
         self.text(&batch.from);
         self.raw(",\"groups\":[");
         for (index, group) in batch.groups.iter().enumerate() {
@@ -101,7 +106,7 @@ impl Writer {
         self.raw(",\"key\":");
         self.maybe_text(group.key.as_ref().map(|(key, _)| &**key));
         match &group.key {
-            Some((_, print)) => self.raw(&format!(",\"print\":\"{print}\"")),
+            Some((_, print)) => self.show(format_args!(",\"print\":\"{print}\"")),
             None => self.raw(",\"print\":null"),
         }
         self.raw(",\"ops\":[");
@@ -113,7 +118,9 @@ impl Writer {
     }
 
     fn op(&mut self, op: &Op) {
-        self.raw(&format!("{{\"op\":\"{}\"", op.action.name()));
+        self.raw("{\"op\":\"");
+        self.raw(op.action.name());
+        self.raw("\"");
         match &op.action {
             Action::Put(movie) => {
                 self.raw(",\"movie\":");
@@ -123,7 +130,7 @@ impl Writer {
             Action::Adopt(adoption) => self.adoption(adoption),
             Action::Published { from, to } => self.registers(from.as_ref(), Some(to)),
             Action::Drop | Action::Create => {}
-            Action::Upgrade { to } => self.raw(&format!(",\"format\":{to}")),
+            Action::Upgrade { to } => self.show(format_args!(",\"format\":{to}")),
         }
         self.tags(",\"if_match\":[", op.if_match.as_deref());
         self.tags(",\"if_none_match\":[", op.if_none_match.as_deref());
@@ -135,7 +142,7 @@ impl Writer {
     pub(crate) fn key(&mut self, key: &MovieKey) {
         self.raw(",\"name\":");
         self.text(key.name());
-        self.raw(&format!(",\"year\":{}", key.year()));
+        self.show(format_args!(",\"year\":{}", key.year()));
     }
 
     fn adoption(&mut self, adoption: &Adoption) {
@@ -154,7 +161,7 @@ impl Writer {
                 }
             }
             match &change.base {
-                Some(base) => self.raw(&format!(",\"base_tag\":\"m-{base}\"")),
+                Some(base) => self.show(format_args!(",\"base_tag\":\"m-{base}\"")),
                 None => self.raw(",\"base_tag\":null"),
             }
             self.outcome(change.out.as_ref());
@@ -178,7 +185,7 @@ impl Writer {
         self.maybe_text(register.etag.as_deref());
         self.raw(",\"sha256\":");
         self.text(&register.sha256);
-        self.raw(&format!(",\"seq\":{}}}", register.seq));
+        self.show(format_args!(",\"seq\":{}}}", register.seq));
     }
 
     fn tags(&mut self, opening: &str, tags: Option<&[Tag]>) {
@@ -195,16 +202,15 @@ impl Writer {
 
     fn outcome(&mut self, outcome: Option<&Outcome>) {
         let Some(outcome) = outcome else { return };
-        let mut text = String::with_capacity(96);
-        let _ = write!(text, ",\"out\":{{\"code\":\"{}\",\"tag\":", outcome.code);
-        let _ = match &outcome.tag {
-            Some(tag) => write!(text, "\"m-{tag}\""),
-            None => write!(text, "null"),
-        };
-        let _ = match &outcome.was {
-            Some(was) => write!(text, ",\"was\":{was}}}"),
-            None => write!(text, ",\"was\":null}}"),
-        };
-        self.raw(&text);
+        self.raw(",\"out\":{\"code\":\"");
+        self.raw(outcome.code.as_str());
+        match &outcome.tag {
+            Some(tag) => self.show(format_args!("\",\"tag\":\"m-{tag}\"")),
+            None => self.raw("\",\"tag\":null"),
+        }
+        match &outcome.was {
+            Some(was) => self.show(format_args!(",\"was\":{was}}}")),
+            None => self.raw(",\"was\":null}"),
+        }
     }
 }

@@ -208,3 +208,42 @@ fn what_is_no_commit_is_damaged() {
         assert!(found(text).contains("is damaged"), "{text:?}: {}", found(text));
     }
 }
+
+/// What one version writes all others must read: these bytes never change.
+#[test]
+fn format_1_is_frozen_to_the_byte() {
+    let key = MovieKey::parse("Heat", Year::new(1995).unwrap()).unwrap();
+    let movie = Movie::parse(key.clone(), b"{\"a\": 1.0}", MovieLimits::default()).unwrap();
+    let out = |code, tag, was| Some(Outcome { code, tag, was });
+    let put =
+        Op { out: out(Code::Created, Some(movie.tag()), None), ..Op::new(Action::Put(movie)) };
+    let delete = Op {
+        if_match: Some(vec![Tag::Any]),
+        out: out(Code::Deleted, None, Some(Seq(4))),
+        ..Op::new(Action::Delete(key))
+    };
+    let group = Group {
+        by: Some("ann".into()),
+        key: Some(("k".into(), Print([0xAB; 32]))),
+        ops: vec![put, delete],
+    };
+    let batch = Batch {
+        id: BatchId(uuid::Uuid::nil()),
+        until: Seq(5),
+        from: "w".into(),
+        groups: vec![group],
+    };
+    let commit = Commit {
+        format: 1,
+        log: LogId([1; 16]),
+        seq: Seq(4),
+        at: Timestamp(0),
+        writer: "w".into(),
+        forward: None,
+        prev: Some(CommitHash([0xCD; 32])),
+        batches: vec![batch],
+    };
+    let bytes = include_str!("tests/format-1.json");
+    assert_eq!(std::str::from_utf8(&commit.encode()).unwrap(), bytes);
+    assert_eq!(Commit::decode("it", &Bytes::from_static(bytes.as_bytes())).unwrap(), commit);
+}

@@ -4,6 +4,10 @@
 //! members are kept verbatim (a rewritten number is lost data), which no serialiser promises;
 //! hence our own pass, held against `serde_json` by property tests.
 
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 
 use crate::key::{MovieKey, MovieTag, NameError, Year, normalize_name};
@@ -33,11 +37,22 @@ impl Default for MovieLimits {
 }
 
 /// A valid movie, as it is stored and sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Movie {
     key: MovieKey,
     json: Bytes,
+    /// Hashed once, by whoever asks first; clones take it along.
+    tag: OnceLock<MovieTag>,
 }
+
+impl PartialEq for Movie {
+    fn eq(&self, other: &Self) -> bool {
+        // The key stands in it.
+        self.json == other.json
+    }
+}
+
+impl Eq for Movie {}
 
 /// Which kind of rule a body breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,10 +170,10 @@ impl Movie {
     /// # Errors
     /// What does not fit, in words.
     pub fn from_log(json: Bytes) -> Result<Self, String> {
-        let (key, _) = key_of(&json).ok_or("a movie must begin with its name and year")?;
-        let year = Year::new(key.1).ok_or("a movie's year is over 9999")?;
-        let key = MovieKey::from_log(&key.0, year).map_err(|error| error.to_string())?;
-        Ok(Self { key, json })
+        let (name, year) = key_of(&json).ok_or("a movie must begin with its name and year")?;
+        let year = Year::new(year).ok_or("a movie's year is over 9999")?;
+        let key = MovieKey::from_log(&name, year).map_err(|error| error.to_string())?;
+        Ok(Self { key, json, tag: OnceLock::new() })
     }
 
     /// Which movie it is.
@@ -176,31 +191,39 @@ impl Movie {
     /// The tag of these bytes.
     #[must_use]
     pub fn tag(&self) -> MovieTag {
-        MovieTag::of(&self.json)
+        *self.tag.get_or_init(|| MovieTag::of(&self.json))
     }
 
     fn assemble(key: MovieKey, rest: &[u8]) -> Self {
-        let name = serde_json::to_vec(key.name()).expect("a text is always JSON");
-        let mut json = Vec::with_capacity(name.len() + rest.len() + 24);
+        let mut json = Vec::with_capacity(key.name().len() + rest.len() + 24);
         json.extend_from_slice(b"{\"name\":");
-        json.extend_from_slice(&name);
-        json.extend_from_slice(b",\"year\":");
-        json.extend_from_slice(key.year().to_string().as_bytes());
+        serde_json::to_writer(&mut json, key.name()).expect("writing to memory cannot fail");
+        write!(json, ",\"year\":{}", key.year()).expect("writing to memory cannot fail");
         json.extend_from_slice(rest);
         json.push(b'}');
-        Self { key, json: json.into() }
+        Self { key, json: json.into(), tag: OnceLock::new() }
     }
 }
 
-/// The name and year at the beginning of a stored movie, and where they end.
-fn key_of(json: &[u8]) -> Option<((String, u64), usize)> {
+/// The name and year at the beginning of a stored movie.
+fn key_of(json: &[u8]) -> Option<(Cow<'_, str>, u64)> {
     let name = raw_name(json)?;
     let after_name = NAME_AT + name.len();
     let rest = json.get(after_name..)?.strip_prefix(b",\"year\":")?;
     let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
     let year = std::str::from_utf8(rest.get(..digits)?).ok()?.parse().ok()?;
     matches!(rest.get(digits), Some(b',' | b'}')).then_some(())?;
-    Some(((serde_json::from_slice(name).ok()?, year), after_name + 8 + digits))
+    Some((plain_name(name)?, year))
+}
+
+/// The name itself of a quoted, escaped one.
+fn plain_name(raw: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = raw.get(1..raw.len().saturating_sub(1))?;
+    if memchr::memchr(b'\\', inner).is_some() {
+        return serde_json::from_slice(raw).ok().map(Cow::Owned);
+    }
+    let is_text = !inner.iter().any(|b| *b < 0x20);
+    std::str::from_utf8(inner).ok().filter(|_| is_text).map(Cow::Borrowed)
 }
 
 /// Where the quoted name begins in a stored movie.

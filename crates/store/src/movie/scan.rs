@@ -1,5 +1,6 @@
 //! The one pass over a body: validates JSON (RFC 8259) within I-JSON (RFC 7493) and minifies it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::{MovieError, MovieErrorKind, MovieLimits};
@@ -7,16 +8,19 @@ use crate::key::Year;
 
 /// A `name` or `year` member as found.
 #[derive(Debug)]
-pub(super) enum Scalar {
-    Text(String),
-    Number(String),
+pub(super) enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    Number(Cow<'a, str>),
     Other(&'static str),
 }
 
-impl Scalar {
+impl Scalar<'_> {
     /// The year that this is numerically, if it is one.
     pub(super) fn as_year(&self) -> Option<Year> {
         let (Self::Text(text) | Self::Number(text)) = self else { return None };
+        if (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Year::new(text.parse().ok()?);
+        }
         if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) {
             return None;
         }
@@ -32,7 +36,7 @@ impl Scalar {
     }
 }
 
-impl std::fmt::Display for Scalar {
+impl std::fmt::Display for Scalar<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
@@ -43,15 +47,15 @@ impl std::fmt::Display for Scalar {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Parts {
-    pub(super) name: Option<Scalar>,
-    pub(super) year: Option<Scalar>,
+pub(super) struct Parts<'a> {
+    pub(super) name: Option<Scalar<'a>>,
+    pub(super) year: Option<Scalar<'a>>,
     /// The other members, each with a comma before it.
     pub(super) rest: Vec<u8>,
 }
 
 /// Reads one movie.
-pub(super) fn scan(body: &[u8], limits: MovieLimits) -> Result<Parts, MovieError> {
+pub(super) fn scan(body: &[u8], limits: MovieLimits) -> Result<Parts<'_>, MovieError> {
     if body.len() > limits.bytes {
         return Err(MovieError::new(
             MovieErrorKind::TooLarge,
@@ -59,17 +63,17 @@ pub(super) fn scan(body: &[u8], limits: MovieLimits) -> Result<Parts, MovieError
         ));
     }
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    if let Err(error) = std::str::from_utf8(body) {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let (line, column) = position(body, error.valid_up_to());
-        return Err(MovieError::new(
+        MovieError::new(
             MovieErrorKind::Syntax,
             format!(
                 "the body is not UTF-8 at line {line}, column {column}; send UTF-8 (Windows PowerShell 5.1 \
              sends Latin-1 unless the body is [Text.Encoding]::UTF8.GetBytes($json))"
             ),
-        ));
-    }
-    let mut scanner = Scanner { input: body, at: 0, depth_max: limits.depth };
+        )
+    })?;
+    let mut scanner = Scanner { text, input: body, at: 0, depth_max: limits.depth };
     let parts = scanner.movie()?;
     scanner.skip_space();
     if scanner.peek().is_some() {
@@ -88,6 +92,8 @@ fn position(input: &[u8], at: usize) -> (usize, usize) {
 
 /// A recursive-descent reader of JSON (RFC 8259) within I-JSON (RFC 7493).
 struct Scanner<'a> {
+    text: &'a str,
+    /// The same, as bytes.
     input: &'a [u8],
     at: usize,
     depth_max: usize,
@@ -96,7 +102,7 @@ struct Scanner<'a> {
 type Scan<T> = Result<T, MovieError>;
 
 impl<'a> Scanner<'a> {
-    fn movie(&mut self) -> Scan<Parts> {
+    fn movie(&mut self) -> Scan<Parts<'a>> {
         self.skip_space();
         match self.peek() {
             None => {
@@ -113,21 +119,21 @@ impl<'a> Scanner<'a> {
                 ));
             }
         }
-        let mut parts = Parts::default();
+        let rest = Vec::with_capacity(self.input.len());
+        let mut parts = Parts { rest, ..Parts::default() };
         self.members(1, |scanner, name, raw_name| {
-            let start = scanner.at;
-            let mut value = Vec::new();
-            scanner.value(2, &mut value)?;
-            match name {
-                "name" => parts.name = Some(scanner.scalar(start)),
-                "year" => parts.year = Some(scanner.scalar(start)),
-                _ => {
-                    parts.rest.push(b',');
-                    parts.rest.extend_from_slice(raw_name);
-                    parts.rest.push(b':');
-                    parts.rest.append(&mut value);
-                }
-            }
+            let (start, rest_before) = (scanner.at, parts.rest.len());
+            parts.rest.push(b',');
+            parts.rest.extend_from_slice(raw_name.as_bytes());
+            parts.rest.push(b':');
+            scanner.value(2, &mut parts.rest)?;
+            let place = match name {
+                "name" => &mut parts.name,
+                "year" => &mut parts.year,
+                _ => return Ok(()),
+            };
+            *place = Some(scanner.scalar(start));
+            parts.rest.truncate(rest_before);
             Ok(())
         })?;
         Ok(parts)
@@ -137,11 +143,11 @@ impl<'a> Scanner<'a> {
     fn members(
         &mut self,
         depth: usize,
-        mut member: impl FnMut(&mut Self, &str, &'a [u8]) -> Scan<()>,
+        mut member: impl FnMut(&mut Self, &str, &'a str) -> Scan<()>,
     ) -> Scan<()> {
         self.check_depth(depth)?;
         self.at += 1;
-        let mut seen = BTreeSet::new();
+        let mut seen = Seen::new();
         self.skip_space();
         if self.eat(b'}') {
             return Ok(());
@@ -154,7 +160,7 @@ impl<'a> Scanner<'a> {
             }
             let raw = self.string()?;
             let name = decode(raw);
-            if !seen.insert(name.clone()) {
+            if seen.contains(&name) {
                 self.at = start;
                 return Err(self.meaning(&format!("the member {name:?} stands twice; keep one")));
             }
@@ -164,6 +170,7 @@ impl<'a> Scanner<'a> {
             }
             self.skip_space();
             member(self, &name, raw)?;
+            seen.insert(name);
             self.skip_space();
             if self.eat(b'}') {
                 return Ok(());
@@ -184,7 +191,7 @@ impl<'a> Scanner<'a> {
                     if !std::mem::take(&mut first) {
                         out.push(b',');
                     }
-                    out.extend_from_slice(raw);
+                    out.extend_from_slice(raw.as_bytes());
                     out.push(b':');
                     scanner.value(depth + 1, out)
                 })?;
@@ -193,11 +200,11 @@ impl<'a> Scanner<'a> {
             }
             Some(b'[') => self.array(depth, out),
             Some(b'"') => {
-                out.extend_from_slice(self.string()?);
+                out.extend_from_slice(self.string()?.as_bytes());
                 Ok(())
             }
             Some(b'-' | b'0'..=b'9') => {
-                out.extend_from_slice(self.number()?);
+                out.extend_from_slice(self.number()?.as_bytes());
                 Ok(())
             }
             Some(b't') => self.word(b"true", out),
@@ -230,10 +237,13 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a string and returns it raw, quotes included.
-    fn string(&mut self) -> Scan<&'a [u8]> {
+    fn string(&mut self) -> Scan<&'a str> {
         let start = self.at;
         self.at += 1;
         loop {
+            let ends = |b: &u8| matches!(b, b'"' | b'\\' | 0..=0x1F);
+            let rest = self.input.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(ends).unwrap_or(rest.len());
             match self.peek() {
                 None => return Err(self.syntax("the string is not closed")),
                 Some(b'"') => {
@@ -241,12 +251,11 @@ impl<'a> Scanner<'a> {
                     return Ok(self.since(start));
                 }
                 Some(b'\\') => self.escape()?,
-                Some(0..=0x1F) => {
+                Some(_) => {
                     return Err(
                         self.syntax("a control character in a string must be escaped, such as \\n")
                     );
                 }
-                Some(_) => self.at += 1,
             }
         }
     }
@@ -287,7 +296,7 @@ impl<'a> Scanner<'a> {
         u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
     }
 
-    fn number(&mut self) -> Scan<&'a [u8]> {
+    fn number(&mut self) -> Scan<&'a str> {
         let start = self.at;
         self.eat(b'-');
         if !self.eat(b'0') && self.digits() == 0 {
@@ -328,16 +337,16 @@ impl<'a> Scanner<'a> {
     }
 
     /// The value that was just read, begun at `start`, as a name or year.
-    fn scalar(&self, start: usize) -> Scalar {
+    fn scalar(&self, start: usize) -> Scalar<'a> {
         let raw = self.since(start);
-        match raw.first() {
+        match raw.as_bytes().first() {
             Some(b'"') => Scalar::Text(decode(raw)),
             Some(b'{') => Scalar::Other("an object"),
             Some(b'[') => Scalar::Other("an array"),
             Some(b't') => Scalar::Other("true"),
             Some(b'f') => Scalar::Other("false"),
             Some(b'n') => Scalar::Other("null"),
-            _ => Scalar::Number(String::from_utf8_lossy(raw).into_owned()),
+            _ => Scalar::Number(raw.into()),
         }
     }
 
@@ -348,8 +357,9 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn since(&self, start: usize) -> &'a [u8] {
-        self.input.get(start..self.at).unwrap_or_default()
+    /// What was read since `start`; both ends lie between characters, as they are ASCII's.
+    fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
     }
 
     fn peek(&self) -> Option<u8> {
@@ -382,7 +392,38 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// So many member names are compared one by one; a set is faster behind that only.
+const SEEN_FEW: usize = 16;
+
+/// The member names of one object so far.
+struct Seen<'a> {
+    few: Vec<Cow<'a, str>>,
+    many: BTreeSet<Cow<'a, str>>,
+}
+
+impl<'a> Seen<'a> {
+    fn new() -> Self {
+        Self { few: Vec::with_capacity(SEEN_FEW), many: BTreeSet::new() }
+    }
+
+    fn contains(&self, name: &str) -> bool {
+        self.few.iter().any(|seen| seen == name) || self.many.contains(name)
+    }
+
+    fn insert(&mut self, name: Cow<'a, str>) {
+        if self.few.len() < SEEN_FEW {
+            self.few.push(name);
+        } else {
+            self.many.insert(name);
+        }
+    }
+}
+
 /// Decodes a string that the scanner has accepted.
-fn decode(raw: &[u8]) -> String {
-    serde_json::from_slice(raw).unwrap_or_default()
+fn decode(raw: &str) -> Cow<'_, str> {
+    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
+    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+        return inner.into();
+    }
+    Cow::Owned(serde_json::from_str(raw).unwrap_or_default())
 }

@@ -18,6 +18,12 @@ use movies_store::{Env, Options};
 use crate::app::{Collections, Origins, PreconditionStatus, Settings};
 use crate::telemetry::{LogFormat, parse_filter};
 
+mod transfer;
+
+pub use transfer::{
+    ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
+};
+
 /// Version and commit of this build.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MOVIES_COMMIT"), ")");
 
@@ -30,6 +36,7 @@ Examples:
   movies-api --store s3://films --listen 0.0.0.0:80 serve a bucket to everyone
   S3_BUCKET_NAME=films movies-api                   the same bucket, named as the seed names it
   MOVIES_STORE=s3://films/eu movies-api             every option is also a variable
+  movies-api import films.ndjson                    store a file of movies; export writes one
   movies-api log --store s3://films -n 5            the last five commits
   movies-api check --store s3://films --all         verify every collection
   movies-api prune --store s3://films --before 2026-01-01 --dry-run
@@ -74,6 +81,15 @@ pub enum Command {
     /// Commits that the last three checkpoints need and those of the last 24 hours are kept, and
     /// every checkpoint is verified first.
     Prune(PruneArgs),
+    /// Store a file of movies: JSON, NDJSON, CSV, TSV or IMDb's, compressed or not
+    #[command(after_help = transfer::IMPORT_EXAMPLES)]
+    Import(ImportArgs),
+    /// Write a collection to a file: a JSON array, NDJSON or CSV
+    #[command(after_help = transfer::EXPORT_EXAMPLES)]
+    Export(ExportArgs),
+    /// Write a catalogue of any size for trials and benchmarks to standard output
+    #[command(after_help = transfer::GEN_EXAMPLES)]
+    Gen(GenArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,
@@ -379,7 +395,7 @@ impl LimitArgs {
 
 /// The host's name, so that a person can find it, and a suffix, so that two processes on one host
 /// or one that was restarted are told apart in the log.
-fn default_replica() -> String {
+pub(crate) fn default_replica() -> String {
     let host = rustix::system::uname();
     let host: String =
         host.nodename().to_string_lossy().chars().filter(is_plain).take(48).collect();
@@ -442,7 +458,7 @@ fn publish(text: &str) -> Result<Publish, String> {
     }
 }
 
-/// `4096`, `64KiB`, `1MiB`.
+/// `4096`, `64KiB`, `1MiB`, `4GiB`.
 fn bytes(text: &str) -> Result<usize, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -450,13 +466,14 @@ fn bytes(text: &str) -> Result<usize, String> {
         "" | "B" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
-        _ => return Err("write a whole number of bytes, KiB or MiB, such as 64KiB".to_owned()),
+        "GiB" => 1 << 30,
+        _ => return Err("write a whole number of bytes, KiB, MiB or GiB, such as 64KiB".to_owned()),
     };
     number
         .parse()
         .ok()
         .and_then(|number: usize| number.checked_mul(factor))
-        .ok_or_else(|| "write a whole number of bytes, KiB or MiB, such as 64KiB".to_owned())
+        .ok_or_else(|| "write a whole number of bytes, KiB, MiB or GiB, such as 64KiB".to_owned())
 }
 
 /// A commit takes 64 MiB; a movie must never fill one alone.
