@@ -1,6 +1,7 @@
 //! One file a story.
 
 mod bodies;
+mod codings;
 mod collections;
 mod commands;
 mod conditions;

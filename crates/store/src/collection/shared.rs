@@ -11,12 +11,15 @@ use tokio::time::Instant;
 
 use crate::bucket::Failure;
 use crate::error::{Error, Result};
+use crate::pins::Pins;
 use crate::state::State;
 use crate::store::Options;
 
 /// What the owner of a tail shows to everyone else.
 pub(crate) struct Shared {
     pub(super) state: ArcSwap<State>,
+    /// States that downloads hold.
+    pub(super) pins: Arc<Pins>,
     origin: Instant,
     /// When the probe began that last proved the state current, in milliseconds since `origin`.
     checked_ms: AtomicU64,
@@ -36,6 +39,7 @@ impl Shared {
     pub(super) fn new(state: Arc<State>, current_at: Instant, options: &Options) -> Self {
         Self {
             state: ArcSwap::new(state),
+            pins: Arc::new(Pins::new(options.pinned_bytes_max)),
             origin: current_at,
             checked_ms: AtomicU64::new(0),
             used_ms: AtomicU64::new(0),
@@ -51,8 +55,9 @@ impl Shared {
         }
     }
 
-    pub(crate) fn publish(&self, state: Arc<State>) {
-        self.state.store(state);
+    pub(crate) fn publish(&self, state: &Arc<State>) {
+        self.state.store(Arc::clone(state));
+        self.pins.enforce(state);
     }
 
     /// The state was current when a request of that moment was under way.

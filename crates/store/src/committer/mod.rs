@@ -378,7 +378,7 @@ impl Committer {
     /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
     fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId]) {
         self.state = Arc::new(applied.state);
-        self.shared.publish(Arc::clone(&self.state));
+        self.shared.publish(&self.state);
         let Some(offer) = &mut self.offer else { return };
         offer.prepared = offer.prepared.take_if(|prepared| prepared.seq > seq);
         let ours = ids.iter().position(|id| *id == offer.batch.id);
