@@ -10,6 +10,20 @@ use anyhow::{Context, Result, ensure};
 
 const STALL_MAX: Duration = Duration::from_secs(60);
 
+/// A 2xx answer.
+pub(crate) struct Answer {
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
 /// Sends one request and returns the body of a 2xx answer.
 pub(crate) fn request(
     address: SocketAddr,
@@ -17,13 +31,26 @@ pub(crate) fn request(
     target: &str,
     body: &[u8],
 ) -> Result<Vec<u8>> {
+    Ok(request_with(address, method, target, &[], body)?.body)
+}
+
+/// Sends one request with headers of its own and returns a 2xx answer.
+pub(crate) fn request_with(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(STALL_MAX))?;
     let length = body.len();
+    let headers: String =
+        headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(
         stream,
         "{method} {target} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         Content-Length: {length}\r\n\r\n"
+         {headers}Content-Length: {length}\r\n\r\n"
     )?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
@@ -31,7 +58,7 @@ pub(crate) fn request(
     let (head, body) = split_head(&answer).context("the answer has no head")?;
     let status = head.split_whitespace().nth(1).unwrap_or_default();
     ensure!(status.starts_with('2'), "{method} {target}: {head}");
-    Ok(body.to_vec())
+    Ok(Answer { head: head.to_owned(), body: body.to_vec() })
 }
 
 fn split_head(answer: &[u8]) -> Option<(&str, &[u8])> {

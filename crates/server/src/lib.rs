@@ -6,5 +6,6 @@ pub mod config;
 mod http;
 pub mod listener;
 pub mod openapi;
+mod outgoing;
 pub mod serve;
 pub mod telemetry;

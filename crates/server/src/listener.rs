@@ -6,17 +6,15 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use bytes::Bytes;
 use http::{Request, Response, Version};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -31,6 +29,7 @@ use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 use tracing::{debug, warn};
 
+use crate::outgoing::{Outgoing, Pace};
 use crate::telemetry::RequestLine;
 
 /// The most headers of a request; hyper itself answers 431 over it.
@@ -247,7 +246,7 @@ async fn answer(
     movement: Arc<Movement>,
     stall: Duration,
     request: Request<Incoming>,
-) -> Result<Response<Moving>, Infallible> {
+) -> Result<Response<Outgoing>, Infallible> {
     let http2 = request.version() == Version::HTTP_2;
     let running = Running::new(&movement, http2);
     let line = RequestLine::of(&request);
@@ -260,7 +259,8 @@ async fn answer(
     let response = router.oneshot(request).await?;
     line.write(&response, begun.elapsed());
     drop(running);
-    Ok(response.map(|body| Moving { body, movement: http2.then_some(movement) }))
+    let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
+    Ok(response.map(|body| Outgoing::new(body, pace)))
 }
 
 /// When something last moved on a connection, for what no time-out of the libraries sees: a
@@ -268,7 +268,7 @@ async fn answer(
 /// answers pings but never opens its window. (After its first request an HTTP/1.1 connection is
 /// held by hyper's time-out for heads and the socket's for writes.)
 #[derive(Debug)]
-struct Movement {
+pub(crate) struct Movement {
     born: Instant,
     /// Milliseconds after `born`.
     moved_ms: AtomicU64,
@@ -292,7 +292,7 @@ impl Movement {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn moved(&self) {
+    pub(crate) fn moved(&self) {
         self.moved_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
@@ -321,35 +321,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.0.moved();
         self.0.running.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// An answer's body, each frame of which is a movement.
-#[derive(Debug)]
-struct Moving {
-    body: Body,
-    movement: Option<Arc<Movement>>,
-}
-
-impl http_body::Body for Moving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if let Some(movement) = &self.movement {
-            movement.moved();
-        }
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -288,7 +288,7 @@ impl MovieKey {
 
     /// The smallest key of a name: where a search by name begins.
     #[must_use]
-    pub(crate) fn first_of(name: &str) -> Self {
+    pub fn first_of(name: &str) -> Self {
         Self { name: name.into(), year: Year(0) }
     }
 }

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use crate::gzip::BlockCell;
 use crate::key::{MovieKey, Seq, Year};
 use crate::movie::raw_name;
 
@@ -21,6 +22,13 @@ pub const PAGE_BYTES_MIN: usize = PAGE_BYTES_AIM / 4;
 /// What stands between two movies of an array.
 pub(crate) const SEPARATOR: &[u8] = b",\n";
 
+/// What stands before the first page instead of its [`COMMA`].
+pub const ARRAY_OPEN: &[u8] = b"[";
+/// The first byte of every page.
+pub const COMMA: &[u8] = b",";
+/// What stands behind the last page.
+pub const ARRAY_CLOSE: &[u8] = b"\n]\n";
+
 /// An immutable sorted run of movies; never empty.
 #[derive(Debug)]
 pub struct Page {
@@ -33,6 +41,8 @@ pub struct Page {
     seqs: Box<[Seq]>,
     /// The commit that built it, or that of the checkpoint that it was read from.
     built: Seq,
+    /// Its compressed form, once somebody has asked for it.
+    pub(crate) gzip: BlockCell,
 }
 
 /// One movie as it lies on a page.
@@ -87,6 +97,15 @@ impl Page {
     pub(crate) fn wire_of(&self, rows: &std::ops::Range<usize>) -> Bytes {
         let at = |index: usize| self.starts.get(index).map_or(self.wire.len(), |at| *at as usize);
         self.wire.slice(at(rows.start)..at(rows.end))
+    }
+
+    /// The indices of the movies with this name. Further ones may stand on the next page only
+    /// where the range ends with this one.
+    #[must_use]
+    pub fn of_name(&self, name: &str) -> std::ops::Range<usize> {
+        let first = self.find(&MovieKey::first_of(name)).unwrap_or_else(|index| index);
+        let count = (first..self.count()).take_while(|index| self.has_name(*index, name)).count();
+        first..first + count
     }
 
     /// The index of `key`, or where it would stand.
@@ -206,5 +225,6 @@ fn assemble(rows: &[Row], bytes: usize, built: Seq) -> Page {
         years: rows.iter().map(|row| row.year.get()).collect(),
         seqs: rows.iter().map(|row| row.seq).collect(),
         built,
+        gzip: BlockCell::new(),
     }
 }

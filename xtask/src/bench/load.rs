@@ -21,8 +21,8 @@ pub(super) struct Round {
 /// What is sent.
 #[derive(Clone, Copy)]
 pub(super) enum Load<'a> {
-    /// The same GET again and again.
-    Get { target: &'a str },
+    /// The same GET again and again, with one header or none.
+    Get { target: &'a str, header: Option<&'a str> },
     /// PUTs of new movies; `run` tells the runs apart.
     Put { run: &'a str },
 }
@@ -40,7 +40,10 @@ pub(super) fn round(
     wrk.args(["--threads", &threads, "--connections", &connections.to_string()]);
     wrk.args(["--duration", &format!("{}s", plan.round.as_secs()), "--timeout", "30s"]);
     match load {
-        Load::Get { target } => {
+        Load::Get { target, header } => {
+            if let Some(header) = header {
+                wrk.args(["--header", header]);
+            }
             wrk.args(["--script", "xtask/bench/report.lua", &format!("http://{address}{target}")]);
         }
         Load::Put { run } => {

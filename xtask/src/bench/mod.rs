@@ -5,6 +5,7 @@
 
 mod catalogue;
 mod costs;
+mod fresh;
 mod load;
 mod machine;
 mod reads;
@@ -38,9 +39,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
     let binary = ci::release_binary()?;
     let reads = reads::measure(&binary, plan)?;
+    let fresh = fresh::measure(&binary)?;
     let writes = writes::measure(&binary, plan)?;
     let costs = costs::measure(&binary)?;
-    let measured = report::render(plan, &reads, &writes, &costs)?;
+    let measured = report::render(plan, &reads, &fresh, &writes, &costs)?;
     println!("\n{measured}");
     if words.is_empty() { report::rewrite(&measured) } else { Ok(()) }
 }

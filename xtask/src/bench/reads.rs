@@ -5,28 +5,80 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::load::{self, Load, Round};
 use super::{Plan, catalogue};
 use crate::background::{Server, free_address, movies_api};
 use crate::{loopback, shell};
 
-const CONNECTIONS: u32 = 32;
-
 /// The same read on both, round by round.
 pub(super) struct Reads {
-    pub(super) what: &'static str,
+    pub(super) read: &'static Read,
+    /// Of the body that is sent.
     pub(super) bytes: usize,
     pub(super) ours: Vec<Round>,
     pub(super) nginx: Vec<Round>,
 }
 
-/// What is read: its name, our target, nginx's file.
-const TARGETS: &[(&str, &str, &str)] = &[
-    ("one movie by query", catalogue::QUERY, "one.json"),
-    ("the whole catalogue", "/api/movies", "all.json"),
+/// What is read, and how near to nginx it must come.
+pub(super) struct Read {
+    pub(super) what: &'static str,
+    target: &'static str,
+    /// nginx's file of the same body.
+    file: &'static str,
+    way: Way,
+    pub(super) connections: u32,
+    pub(super) floor: f64,
+}
+
+/// What the client says beside its target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    /// nginx sends the very bytes that we send, by `gzip_static`.
+    Gzip,
+    /// Both are asked with the tag that they gave.
+    NotModified,
+}
+
+const READS: &[Read] = &[
+    Read {
+        what: "one movie by query",
+        target: catalogue::QUERY,
+        file: "one.json",
+        way: Way::Plain,
+        connections: 32,
+        floor: 0.9,
+    },
+    Read {
+        what: "the whole catalogue",
+        target: ALL,
+        file: "all.json",
+        way: Way::Plain,
+        connections: 8,
+        floor: 0.8,
+    },
+    Read {
+        what: "the whole catalogue in gzip; peer: gzip_static",
+        target: ALL,
+        file: "all.json",
+        way: Way::Gzip,
+        connections: 8,
+        floor: 0.8,
+    },
+    Read {
+        what: "the whole catalogue, 304",
+        target: ALL,
+        file: "all.json",
+        way: Way::NotModified,
+        connections: 32,
+        floor: 0.85,
+    },
 ];
+
+const ALL: &str = "/api/movies";
+const TAKES_GZIP: (&str, &str) = ("Accept-Encoding", "gzip");
 
 pub(super) fn measure(binary: &Path, plan: Plan) -> Result<Vec<Reads>> {
     let folder = shell::empty_scratch("bench-reads")?;
@@ -37,26 +89,55 @@ pub(super) fn measure(binary: &Path, plan: Plan) -> Result<Vec<Reads>> {
         movies_api(binary, &data.to_string_lossy(), &[], folder.join("server.log"))?;
     let files = folder.join("files");
     fs::create_dir(&files)?;
-    for (_, target, file) in TARGETS {
-        fs::write(files.join(file), loopback::request(ours, "GET", target, b"")?)?;
+    let mut sizes = Vec::new();
+    for read in READS {
+        let (file, headers) = match read.way {
+            Way::Gzip => (format!("{}.gz", read.file), &[TAKES_GZIP][..]),
+            Way::Plain | Way::NotModified => (read.file.to_owned(), &[][..]),
+        };
+        let answer = loopback::request_with(ours, "GET", read.target, headers, b"")?;
+        fs::write(files.join(file), &answer.body)?;
+        sizes.push(if read.way == Way::NotModified { 0 } else { answer.body.len() });
     }
     let (nginx, peer) = nginx(&folder)?;
     let mut all = Vec::new();
-    for (what, target, file) in TARGETS {
-        let static_target = format!("/{file}");
-        let bytes = usize::try_from(fs::metadata(files.join(file))?.len())?;
-        let mut reads = Reads { what, bytes, ours: Vec::new(), nginx: Vec::new() };
+    for (read, bytes) in READS.iter().zip(sizes) {
+        let file = format!("/{}", read.file);
+        let (our_header, their_header) =
+            (header(ours, read, read.target)?, header(peer, read, &file)?);
+        let mut reads = Reads { read, bytes, ours: Vec::new(), nginx: Vec::new() };
         for number in 1..=plan.rounds {
-            let theirs = Load::Get { target: &static_target };
-            reads.nginx.push(load::round(peer, theirs, CONNECTIONS, plan)?);
-            reads.ours.push(load::round(ours, Load::Get { target }, CONNECTIONS, plan)?);
-            println!("{what}, round {number}: {}", last(&reads));
+            let theirs = Load::Get { target: &file, header: their_header.as_deref() };
+            reads.nginx.push(load::round(peer, theirs, read.connections, plan)?);
+            let load = Load::Get { target: read.target, header: our_header.as_deref() };
+            reads.ours.push(load::round(ours, load, read.connections, plan)?);
+            println!("{}, round {number}: {}", read.what, last(&reads));
         }
         all.push(reads);
     }
     nginx.stop()?;
     server.stop()?;
     Ok(all)
+}
+
+/// The header that makes it this kind of read; fails where the server does not honour it.
+fn header(address: SocketAddr, read: &Read, target: &str) -> Result<Option<String>> {
+    let get = |headers: &[_]| loopback::request_with(address, "GET", target, headers, b"");
+    Ok(match read.way {
+        Way::Plain => None,
+        Way::Gzip => {
+            let coding = get(&[TAKES_GZIP])?;
+            ensure!(coding.header("content-encoding") == Some("gzip"), "{target} is not zipped");
+            let (name, value) = TAKES_GZIP;
+            Some(format!("{name}: {value}"))
+        }
+        Way::NotModified => {
+            let tag = get(&[])?.header("etag").context("an answer without a tag")?.to_owned();
+            // A 304 is no 2xx.
+            ensure!(get(&[("If-None-Match", &tag)]).is_err(), "{target} is sent again");
+            Some(format!("If-None-Match: {tag}"))
+        }
+    })
 }
 
 fn last(reads: &Reads) -> String {

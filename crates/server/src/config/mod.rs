@@ -128,6 +128,9 @@ pub struct ServeArgs {
     /// What a client may take.
     #[command(flatten)]
     pub limits: LimitArgs,
+    /// What may be kept in memory beside the movies.
+    #[command(flatten)]
+    pub memory: MemoryArgs,
     /// What the process tells of itself.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -245,6 +248,22 @@ pub struct LimitArgs {
     stall_timeout: Duration,
 }
 
+/// What may be kept in memory beside the movies.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Memory")]
+pub struct MemoryArgs {
+    /// Most bytes of compressed pages that are kept, over all collections; what does not fit is
+    /// compressed anew for each GET of a whole catalogue with gzip
+    #[arg(long, value_name = "SIZE", env = "MOVIES_GZIP_BYTES_MAX", value_parser = memory_bytes)]
+    #[arg(default_value = "2GiB")]
+    gzip_bytes_max: u64,
+    /// Most bytes of movies replaced meanwhile that the downloads of one collection may hold;
+    /// beyond it those that began first are cut
+    #[arg(long, value_name = "SIZE", env = "MOVIES_PINNED_BYTES_MAX", value_parser = memory_bytes)]
+    #[arg(default_value = "256MiB")]
+    pinned_bytes_max: u64,
+}
+
 /// What the process tells of itself, on standard error.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Logging")]
@@ -333,6 +352,8 @@ impl ServeArgs {
             publish: self.catalogue.publish.0,
             replica: self.catalogue.replica.clone().unwrap_or_else(default_replica),
             movie: self.limits.movie(),
+            gzip_bytes_max: self.memory.gzip_bytes_max,
+            pinned_bytes_max: self.memory.pinned_bytes_max,
             ..Options::default()
         }
     }
@@ -467,13 +488,20 @@ fn bytes(text: &str) -> Result<usize, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err("write a whole number of bytes, KiB, MiB or GiB, such as 64KiB".to_owned()),
+        _ => return Err(SIZE_FORM.to_owned()),
     };
     number
         .parse()
         .ok()
         .and_then(|number: usize| number.checked_mul(factor))
-        .ok_or_else(|| "write a whole number of bytes, KiB, MiB or GiB, such as 64KiB".to_owned())
+        .ok_or_else(|| SIZE_FORM.to_owned())
+}
+
+const SIZE_FORM: &str = "write a whole number of bytes, KiB, MiB or GiB, such as 64KiB";
+
+/// Any size; none at all is one.
+fn memory_bytes(text: &str) -> Result<u64, String> {
+    bytes(text).map(|bytes| bytes as u64)
 }
 
 /// A commit takes 64 MiB; a movie must never fill one alone.

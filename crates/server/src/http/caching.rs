@@ -9,18 +9,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::response::Response;
-use http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, LAST_MODIFIED, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use movies_store::State;
 use movies_store::key::{LogId, Tag, Timestamp, Version};
 
 use super::access::{Fetched, SERVER_TIMING, timing};
+use super::encoding;
+use super::negotiate::Coding;
 use super::precondition::{ReadConditions, Verdict};
 use super::problem::{PRECONDITION_FAILED, Problem};
 use crate::app::App;
 
 pub(crate) const MOVIES_VERSION: HeaderName = HeaderName::from_static("movies-version");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const BY_CODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -31,23 +35,36 @@ const MODIFIED_AGE_MIN_MS: i64 = 1_000;
 #[derive(Debug)]
 pub(crate) struct Stamp {
     of: (LogId, Version),
-    /// The collection's tag, without quotes.
-    opaque: String,
-    etag: HeaderValue,
+    plain: EntityTag,
+    zipped: EntityTag,
     version: HeaderValue,
     changed_at: Timestamp,
     last_modified: Option<HeaderValue>,
 }
 
+/// A tag in both the forms that are needed.
+#[derive(Debug)]
+struct EntityTag {
+    /// Without quotes.
+    opaque: String,
+    header: HeaderValue,
+}
+
+impl EntityTag {
+    fn new(opaque: String) -> Self {
+        Self { header: quoted(&opaque), opaque }
+    }
+}
+
 impl Stamp {
     fn of(state: &State) -> Self {
-        let opaque = state.tag().to_string();
+        let tag = state.tag();
         let at = jiff::Timestamp::from_millisecond(state.changed_at().0).ok();
         let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
         Self {
             of: (state.log(), state.version()),
-            etag: quoted(&opaque),
-            opaque,
+            plain: EntityTag::new(tag.to_string()),
+            zipped: EntityTag::new(format!("{tag}-gzip")),
             version: version_header(state),
             changed_at: state.changed_at(),
             last_modified: at
@@ -105,9 +122,44 @@ impl<'a> Answer<'a> {
     ) -> Result<Response, Problem> {
         let stamp = self.app.stamp(&self.fetched.reading.state);
         let modified = stamp.modified();
-        let verdict = conditions.judge(&stamp.opaque, modified.map(|(at, _)| at));
+        let verdict = conditions.judge(&stamp.plain.opaque, modified.map(|(at, _)| at));
         let last_modified = modified.map(|(_, date)| date.clone());
-        self.finish(&stamp, verdict, stamp.etag.clone(), last_modified, body)
+        let body = if verdict == Verdict::Send { body() } else { Body::empty() };
+        self.finish(&stamp, verdict, &stamp.plain, last_modified, body)
+    }
+
+    /// Answers with the whole collection, in the coding that the client likes best. Each coding
+    /// is a representation of its own, with its own tag.
+    ///
+    /// # Errors
+    /// 412 where `If-Match` does not hold.
+    pub(crate) async fn catalogue(
+        &self,
+        conditions: &ReadConditions,
+        coding: Coding,
+    ) -> Result<Response, Problem> {
+        let reading = &self.fetched.reading;
+        let stamp = self.app.stamp(&reading.state);
+        // `[]` does not shrink.
+        let is_zipped = coding == Coding::Gzip && reading.state.movies().count() > 0;
+        let tag = if is_zipped { &stamp.zipped } else { &stamp.plain };
+        let modified = stamp.modified();
+        let verdict = conditions.judge(&tag.opaque, modified.map(|(at, _)| at));
+        let last_modified = modified.map(|(_, date)| date.clone());
+        let body = match verdict {
+            Verdict::Send if is_zipped => {
+                encoding::zipped_catalogue(self.app.store().compressor(), reading).await
+            }
+            Verdict::Send => encoding::catalogue(reading),
+            Verdict::NotModified | Verdict::Failed => Body::empty(),
+        };
+        let answer = self.finish(&stamp, verdict, tag, last_modified, body);
+        let mut response = answer.map_err(|failed| failed.with_header(VARY, BY_CODING))?;
+        response.headers_mut().insert(VARY, BY_CODING);
+        if is_zipped && verdict == Verdict::Send {
+            response.headers_mut().insert(CONTENT_ENCODING, GZIP);
+        }
+        Ok(response)
     }
 
     /// Answers with one movie. It has no date of its own: only its collection's is known.
@@ -121,19 +173,21 @@ impl<'a> Answer<'a> {
         body: impl FnOnce() -> Body,
     ) -> Result<Response, Problem> {
         let stamp = self.app.stamp(&self.fetched.reading.state);
-        let opaque = tag.to_string();
-        let verdict = conditions.judge(&opaque, None);
-        self.finish(&stamp, verdict, quoted(&opaque), None, body)
+        let tag = EntityTag::new(tag.to_string());
+        let verdict = conditions.judge(&tag.opaque, None);
+        let body = if verdict == Verdict::Send { body() } else { Body::empty() };
+        self.finish(&stamp, verdict, &tag, None, body)
     }
 
     fn finish(
         &self,
         stamp: &Stamp,
         verdict: Verdict,
-        etag: HeaderValue,
+        tag: &EntityTag,
         last_modified: Option<HeaderValue>,
-        body: impl FnOnce() -> Body,
+        body: Body,
     ) -> Result<Response, Problem> {
+        let etag = tag.header.clone();
         if verdict == Verdict::Failed {
             let detail = "If-Match names another version than the current one; read it again without If-Match";
             return Err(Problem::new(&PRECONDITION_FAILED, detail)
@@ -151,11 +205,11 @@ impl<'a> Answer<'a> {
         if let Some(age) = age_header(self.fetched.reading.age) {
             headers.insert(AGE, age);
         }
-        let (status, body) = if verdict == Verdict::NotModified {
-            (StatusCode::NOT_MODIFIED, Body::empty())
+        let status = if verdict == Verdict::NotModified {
+            StatusCode::NOT_MODIFIED
         } else {
             headers.insert(CONTENT_TYPE, JSON);
-            (StatusCode::OK, body())
+            StatusCode::OK
         };
         let mut response = Response::new(body);
         *response.status_mut() = status;

@@ -19,6 +19,7 @@ use super::extract::{Catalogue, MovieTarget, movie_href};
 use super::filter::Search;
 use super::idempotency::IdempotencyKey;
 use super::limits;
+use super::negotiate::Coding;
 use super::precondition::{ReadConditions, WriteConditions};
 use super::problem::{MOVIE_NOT_FOUND, Problem};
 use super::suggest::suggest;
@@ -38,6 +39,9 @@ const RETURN_MINIMAL: &str = "return=minimal";
 /// The whole catalogue at one moment, sorted by name and year, one movie a line. The answer is
 /// linearizable unless the operator allows staleness: it holds every write that was acknowledged
 /// before the request arrived.
+///
+/// With `Accept-Encoding: gzip` it comes compressed, under a tag of its own (`…-gzip`) that every
+/// write takes as well. Queries and single movies are small, and always come as they are.
 #[utoipa::path(
     get,
     path = "/api/movies",
@@ -47,7 +51,9 @@ const RETURN_MINIMAL: &str = "return=minimal";
     responses(
         (status = 200, description = "Every movie; `[]` where there is none.", body = Vec<StoredMovie>,
             headers(
-                ("ETag" = String, description = "The collection's tag, `c-<log>-<version>`: for If-None-Match on reads and If-Match on any write"),
+                ("ETag" = String, description = "The collection's tag, `c-<log>-<version>`, with `-gzip` where that is the coding: for If-None-Match on reads and If-Match on any write"),
+                ("Content-Encoding" = String, description = "`gzip`, or absent"),
+                ("Vary" = String, description = "`Accept-Encoding`"),
                 ("Movies-Version" = u64, description = "The number of the last commit that changed a movie"),
             )),
         (status = 304, description = "The client has it already."),
@@ -58,10 +64,10 @@ pub(crate) async fn list(
     State(app): State<App>,
     Catalogue(collection): Catalogue,
     conditions: ReadConditions,
+    coding: Coding,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &collection).await?;
-    let body = || encoding::catalogue(&fetched.reading.state);
-    Answer::new(&app, &fetched).collection(&conditions, body)
+    Answer::new(&app, &fetched).catalogue(&conditions, coding).await
 }
 
 /// Movies of a name, a year, or both
@@ -90,7 +96,7 @@ pub(crate) async fn query(
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &search.collection).await?;
-    let body = || encoding::matches(&fetched.reading.state, search.filter);
+    let body = || encoding::matches(&fetched.reading, search.filter);
     Answer::new(&app, &fetched).collection(&conditions, body)
 }
 

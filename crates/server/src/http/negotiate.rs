@@ -1,7 +1,14 @@
-//! What the client accepts: JSON or a page for people. Never refuses what it cannot read.
+//! What the client accepts: JSON or a page for people, plain or compressed. Never refuses what it
+//! cannot read.
 
-use http::header::{ACCEPT, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::app::App;
 
 /// What the client accepts: all lines of `Accept` as one list (RFC 9110 section 5.3).
 pub(crate) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -47,6 +54,45 @@ impl Form {
             Self::Json
         }
     }
+}
+
+/// How a body may be coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// As it is.
+    Identity,
+    /// What every client and every CDN takes.
+    Gzip,
+}
+
+impl FromRequestParts<App> for Coding {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Infallible> {
+        Ok(Self::preferred(&parts.headers))
+    }
+}
+
+impl Coding {
+    /// RFC 9110 section 12.5.3: gzip where it, or everything, is named and not liked less than
+    /// the plain body. Where nothing fits the plain body is sent: that is no reason to refuse.
+    pub(crate) fn preferred(headers: &HeaderMap) -> Self {
+        let any = best_quality(headers, |coding| coding == "*");
+        let gzip = best_quality(headers, |coding| {
+            coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip")
+        });
+        let identity = best_quality(headers, |coding| coding.eq_ignore_ascii_case("identity"));
+        match gzip.or(any) {
+            Some(gzip) if gzip > 0 && gzip >= identity.unwrap_or(0) => Self::Gzip,
+            _ => Self::Identity,
+        }
+    }
+}
+
+/// The best quality over all lines of `Accept-Encoding`.
+fn best_quality(headers: &HeaderMap, is: impl Fn(&str) -> bool) -> Option<u16> {
+    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
+    lines.filter_map(|line| quality(line, &is)).max()
 }
 
 /// Whether JSON may be sent. Only an `Accept` that names neither JSON nor everything, or names
@@ -113,6 +159,50 @@ mod tests {
         assert_eq!(form("application/json, text/html;q=0.9"), Form::Json);
         assert_eq!(form("text/html;q=0"), Form::Json);
         assert_eq!(Form::preferred(None), Form::Json);
+    }
+
+    #[test]
+    fn gzip_is_sent_where_it_is_named_and_not_liked_less() {
+        let coding = |lines: &[&'static str]| {
+            let lines = lines.iter().map(|line| (ACCEPT_ENCODING, HeaderValue::from_static(line)));
+            Coding::preferred(&lines.collect())
+        };
+        let zipped: &[&[&str]] = &[
+            &["gzip"],
+            &["GZip"],
+            &["x-gzip"],
+            &["gzip, deflate, br, zstd"],
+            &["br;q=1.0, gzip;q=0.8, *;q=0.1"],
+            &["br", "gzip"],
+            &["*"],
+            &["*;q=0.5, br"],
+            &["gzip;q=0.5, *;q=0"],
+            &["gzip;q=1.0, identity;q=0.5, *;q=0"],
+            &["identity, gzip"],
+            &["identity;q=0, gzip;q=0.001"],
+            &["gzip ; q=0.4"],
+        ];
+        for lines in zipped {
+            assert_eq!(coding(lines), Coding::Gzip, "{lines:?}");
+        }
+        let plain: &[&[&str]] = &[
+            &[],
+            &[""],
+            &["identity"],
+            &["br, deflate"],
+            &["gzip;q=0"],
+            &["gzip;q=0.000"],
+            &["gzip;q=0, *"],
+            &["*;q=0"],
+            &["identity;q=0"],
+            &["identity;q=0, br"],
+            &["gzip;q=0.5, identity"],
+            &["gzip;q=0.5", "identity;q=0.6"],
+            &["gzipped"],
+        ];
+        for lines in plain {
+            assert_eq!(coding(lines), Coding::Identity, "{lines:?}");
+        }
     }
 
     #[test]

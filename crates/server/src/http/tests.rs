@@ -45,8 +45,12 @@ impl Client {
     }
 
     async fn with(settings: Settings) -> Self {
+        Self::with_store(settings, Options::default()).await
+    }
+
+    async fn with_store(settings: Settings, options: Options) -> Self {
         let bucket = Bucket::open("memory://").unwrap();
-        let store = Store::start(bucket, Env::real(), Options::default()).await.unwrap();
+        let store = Store::start(bucket, Env::real(), options).await.unwrap();
         let app = App::new(store, settings);
         Self { router: router(app.clone()), app }
     }
@@ -539,4 +543,62 @@ async fn long_answers_come_in_pieces_and_are_whole() {
     assert_eq!(client.get("/api/movies/query").await.body, all.body);
     let head = client.send(Method::HEAD.as_str(), "/api/movies", &[], "").await;
     assert_eq!(head.header("content-length"), all.header("content-length"));
+}
+
+/// A body that nobody reads yet.
+async fn begun(client: &Client, path: &str, coding: &str) -> Body {
+    let request = Request::builder().uri(path).header("accept-encoding", coding);
+    let request = request.body(Body::empty()).unwrap();
+    client.router.clone().oneshot(request).await.unwrap().into_body()
+}
+
+#[tokio::test]
+async fn stalled_readers_hold_no_more_than_their_budget_while_writes_go_on() {
+    let options = Options { pinned_bytes_max: 200_000, ..Options::default() };
+    let client = Client::with_store(Settings::default(), options).await;
+    let movie = |text: &str| format!(r#"{{"a":"{}"}}"#, text.repeat(20_000));
+    for number in 0..30 {
+        client.put(&format!("/api/movies/big/{number}"), &movie("x")).await;
+    }
+    let mut held = Vec::new();
+    let mut bodies = Vec::new();
+    for round in 0..5 {
+        for (path, coding) in [
+            ("/api/movies", "identity"),
+            ("/api/movies", "gzip"),
+            ("/api/movies/query?name=big", "identity"),
+        ] {
+            bodies.push(begun(&client, path, coding).await);
+        }
+        held.push(std::sync::Arc::downgrade(&client.app.store().opened()[0].latest()));
+        for number in 0..30 {
+            let path = format!("/api/movies/big/{number}");
+            assert_eq!(client.put(&path, &movie(&round.to_string())).await.status, 200);
+        }
+    }
+    assert!(held.iter().all(|state| state.upgrade().is_none()), "an old state is still held");
+    // Each is told that it is not whole.
+    for body in bodies {
+        assert!(body.collect().await.is_err());
+    }
+    // With its own state there is nothing to be cut for.
+    let body = begun(&client, "/api/movies", "identity").await;
+    let length = http_body::Body::size_hint(&body).exact().unwrap();
+    assert_eq!(body.collect().await.unwrap().to_bytes().len() as u64, length);
+}
+
+#[tokio::test]
+async fn a_long_answer_by_name_goes_over_its_pages() {
+    let client = Client::new().await;
+    let movie = format!(r#"{{"a":"{}"}}"#, "x".repeat(9_000));
+    for year in 1000..1030 {
+        client.put(&format!("/api/movies/b/{year}"), &movie).await;
+    }
+    for name in ["a", "c"] {
+        client.put(&format!("/api/movies/{name}/2000"), &movie).await;
+    }
+    let found = client.get("/api/movies/query?name=b").await.json();
+    let years: Vec<_> =
+        found.as_array().unwrap().iter().map(|movie| movie["year"].as_u64().unwrap()).collect();
+    assert_eq!(years, (1000..1030).collect::<Vec<_>>());
 }

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod checkpoints;
+mod codings;
 mod collections;
 mod commands;
 mod conditions;

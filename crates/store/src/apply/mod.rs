@@ -389,7 +389,8 @@ impl Court {
             return plain(Code::Missing);
         }
         let edits = std::mem::take(&mut self.edits);
-        let movies = std::mem::take(&mut self.state.movies);
+        let emptied = Snapshot::default().replacing(&self.state.movies);
+        let movies = std::mem::replace(&mut self.state.movies, emptied);
         self.changed |= movies.count() > 0 || !edits.is_empty();
         self.undo.push(Undo::Cleared { movies, edits });
         self.state.dropped = true;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::follower::{Follower, ProbeWaiter};
 use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
+use crate::pins::{Pin, Pins};
 use crate::publish::{Publication, Publisher};
 use crate::state::State;
 use crate::store::Options;
@@ -49,6 +50,15 @@ pub struct Reading {
     pub state: Arc<State>,
     /// How long ago the probe that proved it current began; zero for a linearizable read.
     pub age: Duration,
+    pins: Arc<Pins>,
+}
+
+impl Reading {
+    /// Holds the state for an answer that takes as long as its reader.
+    #[must_use]
+    pub fn pin(&self) -> Pin {
+        self.pins.pin(Arc::clone(&self.state))
+    }
 }
 
 /// What became of a submitted group.
@@ -245,20 +255,24 @@ impl Collection {
         let now = log.env().instant();
         shared.used(now);
         if log.env().has(Mutant::SkipProbe) {
-            return Ok(Reading { state: shared.state.load_full(), age: Duration::ZERO });
+            return Ok(self.reading(shared.state.load_full(), Duration::ZERO));
         }
         if !bound.is_zero() {
             // The age is read before the state: the state is never older than it says.
             let age = shared.age(now);
             if age <= bound {
-                return Ok(Reading { state: shared.state.load_full(), age });
+                return Ok(self.reading(shared.state.load_full(), age));
             }
         }
         let state = shared.state.load_full();
         if log.is_absent(state.seq().next()) == Some(true) {
-            return Ok(Reading { state, age: Duration::ZERO });
+            return Ok(self.reading(state, Duration::ZERO));
         }
-        self.probe().await.map(|state| Reading { state, age: Duration::ZERO })
+        self.probe().await.map(|state| self.reading(state, Duration::ZERO))
+    }
+
+    fn reading(&self, state: Arc<State>, age: Duration) -> Reading {
+        Reading { state, age, pins: Arc::clone(&self.inner.shared.pins) }
     }
 
     /// Joins the next probe.

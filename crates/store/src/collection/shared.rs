@@ -14,6 +14,7 @@ use crate::bucket::Failure;
 use crate::checkpoint::{Bell, Install, Schedule};
 use crate::error::{Error, Result};
 use crate::key::Seq;
+use crate::pins::Pins;
 use crate::publish::Publication;
 use crate::state::State;
 use crate::store::Options;
@@ -21,6 +22,8 @@ use crate::store::Options;
 /// What the owner of a tail shows to everyone else.
 pub(crate) struct Shared {
     pub(super) state: ArcSwap<State>,
+    /// States that downloads hold.
+    pub(super) pins: Arc<Pins>,
     origin: Instant,
     /// When the probe began that last proved the state current, in milliseconds since `origin`.
     checked_ms: AtomicU64,
@@ -66,6 +69,7 @@ impl Shared {
         let (state, current_at) = (Arc::clone(state), *current_at);
         Self {
             state: ArcSwap::new(state),
+            pins: Arc::new(Pins::new(options.pinned_bytes_max)),
             origin: current_at,
             checked_ms: AtomicU64::new(0),
             used_ms: AtomicU64::new(0),
@@ -110,8 +114,9 @@ impl Shared {
         self.checkpoint().trouble = trouble;
     }
 
-    pub(crate) fn publish(&self, state: Arc<State>) {
-        self.state.store(state);
+    pub(crate) fn publish(&self, state: &Arc<State>) {
+        self.state.store(Arc::clone(state));
+        self.pins.enforce(state);
     }
 
     /// The state was current when a request of that moment was under way.

@@ -384,7 +384,7 @@ impl Committer {
     /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
     fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
         self.state = Arc::new(applied.state);
-        self.shared.publish(Arc::clone(&self.state));
+        self.shared.publish(&self.state);
         self.shared.bell.installed(&Install {
             at: self.log.env().instant(),
             bytes: bytes as u64,

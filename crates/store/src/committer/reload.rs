@@ -33,7 +33,7 @@ impl Committer {
             }
         };
         let fits = |state: &crate::State| state.seq >= seq && state.log == self.state.log;
-        let Some(state) = newest.state.filter(fits) else {
+        let Some(mut state) = newest.state.filter(fits) else {
             return Err(Error::damaged(
                 object,
                 format!(
@@ -42,8 +42,9 @@ impl Committer {
             ));
         };
         self.shared.checkpointed(state.seq);
+        state.movies = state.movies.replacing(&self.state.movies);
         self.state = Arc::new(state);
-        self.shared.publish(Arc::clone(&self.state));
+        self.shared.publish(&self.state);
         Ok(())
     }
 }

@@ -8,7 +8,9 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use tokio::sync::OnceCell;
 
+use crate::gzip::Whole;
 use crate::key::{MovieKey, Seq, Year};
 use crate::movie::Movie;
 use crate::page::{Cutter, PAGE_BYTES_MIN, Page, Row};
@@ -20,6 +22,11 @@ pub struct Snapshot {
     pages: OrdMap<MovieKey, Arc<Page>>,
     count: u64,
     wire_bytes: u64,
+    /// The bytes of all pages that were replaced on the way here. What an older snapshot holds
+    /// and this one does not is at most the difference of the two numbers.
+    retired_bytes: u64,
+    /// Its gzip stream, once somebody has asked for it.
+    pub(crate) whole: Arc<OnceCell<Whole>>,
 }
 
 /// What one commit does to the movies: the new one, or none where it is deleted.
@@ -47,6 +54,11 @@ impl Snapshot {
         self.wire_bytes
     }
 
+    /// The bytes of all pages that were replaced on the way here.
+    pub(crate) fn retired_bytes(&self) -> u64 {
+        self.retired_bytes
+    }
+
     /// The pages in key order.
     pub fn pages(&self) -> impl Iterator<Item = &Arc<Page>> {
         self.pages.values()
@@ -62,6 +74,18 @@ impl Snapshot {
                 self.pages.range::<_, MovieKey>((Bound::Excluded(key), Bound::Unbounded)).next()
             }
         }
+    }
+
+    /// The page that holds or would hold `key`, with its key.
+    #[must_use]
+    pub fn page_of(&self, key: &MovieKey) -> Option<(&MovieKey, &Arc<Page>)> {
+        self.pages.get_prev(key).or_else(|| self.pages.get_min().map(|(key, page)| (key, page)))
+    }
+
+    /// Its gzip stream, where that [was made](crate::gzip::Compressor::whole).
+    #[must_use]
+    pub fn gzip(&self) -> Option<&Whole> {
+        self.whole.get()
     }
 
     /// One movie.
@@ -131,10 +155,19 @@ impl Snapshot {
         })
     }
 
+    /// The same, in the place of `old` and all its pages.
+    #[must_use]
+    pub(crate) fn replacing(self, old: &Self) -> Self {
+        Self { retired_bytes: old.retired_bytes + old.wire_bytes, ..self }
+    }
+
     /// The snapshot after the `edits` of commit `seq`; each touched page is rebuilt once.
     #[must_use]
     pub(crate) fn with(&self, edits: &Edits, seq: Seq) -> Self {
         let mut next = self.clone();
+        if !edits.is_empty() {
+            next.whole = Arc::default();
+        }
         let mut edits = edits.iter().peekable();
         while let Some((first, _)) = edits.peek() {
             // A run of edits that fall on one page, or on the place before the first page.
@@ -203,6 +236,7 @@ impl Snapshot {
         let page = self.pages.remove(key)?;
         self.count -= page.count() as u64;
         self.wire_bytes -= page.wire().len() as u64;
+        self.retired_bytes += page.wire().len() as u64;
         Some(page)
     }
 

@@ -17,6 +17,7 @@ use crate::commit::COMMIT_OPS_MAX;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::genesis::Unborn;
+use crate::gzip::Compressor;
 use crate::key::CollectionName;
 use crate::movie::MovieLimits;
 use crate::selftest;
@@ -54,6 +55,12 @@ pub struct Options {
     pub collections_max: usize,
     /// The most bytes of movies in memory before idle collections are unloaded to make room.
     pub memory_bytes_max: u64,
+    /// The most bytes of compressed pages that are kept, over all collections. They are not part
+    /// of `memory_bytes_max`.
+    pub gzip_bytes_max: u64,
+    /// The most bytes of old pages that slow downloads of one collection may hold; beyond it those
+    /// that began first are cut.
+    pub pinned_bytes_max: u64,
     /// After this long without a request a collection is unloaded (never the default one).
     pub idle_unload: Duration,
     /// How long a read waits for the bucket before it is refused.
@@ -78,6 +85,9 @@ impl Default for Options {
             batch_ops_max: COMMIT_OPS_MAX,
             collections_max: 1_000,
             memory_bytes_max: 8 * 1024 * 1024 * 1024,
+            // A quarter of the movies: what they compress to at most, as measured (ADR 2).
+            gzip_bytes_max: 2 * 1024 * 1024 * 1024,
+            pinned_bytes_max: 256 * 1024 * 1024,
             idle_unload: Duration::from_secs(600),
             read_deadline: Duration::from_secs(10),
             checkpoints: CheckpointOptions::default(),
@@ -129,6 +139,7 @@ struct Inner {
     bucket: Bucket,
     env: Env,
     options: Options,
+    compressor: Compressor,
     warnings: Vec<String>,
     /// Held for moments only, never across an await.
     slots: Mutex<BTreeMap<CollectionName, Arc<Slot>>>,
@@ -163,7 +174,9 @@ impl Store {
             bucket.make_root().map_err(|failure| failure.into_error("create", bucket.url()))?;
             warnings = selftest::run(&bucket, &env).await?;
         }
-        let inner = Inner { bucket, env, options, warnings, slots: Mutex::default() };
+        let compressor = Compressor::new(env.clone(), options.gzip_bytes_max);
+        let slots = Mutex::default();
+        let inner = Inner { bucket, env, options, compressor, warnings, slots };
         let store = Self { inner: Arc::new(inner) };
         store.inner.env.spawn(unload_idle(Arc::downgrade(&store.inner)));
         Ok(store)
@@ -295,6 +308,12 @@ impl Store {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.inner.warnings
+    }
+
+    /// Makes and keeps the compressed form of pages, for all collections.
+    #[must_use]
+    pub fn compressor(&self) -> &Compressor {
+        &self.inner.compressor
     }
 
     /// The bucket.
