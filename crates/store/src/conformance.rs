@@ -9,9 +9,11 @@ use std::time::Duration;
 use crate::bucket::Created;
 use crate::check::check;
 use crate::commit::{Action, Code, Group, Op};
+use crate::history::read_commit;
 use crate::invariants::states_agree;
-use crate::key::{CollectionName, MovieKey, Print, Tag, Year};
+use crate::key::{CollectionName, MovieKey, Print, Seq, Tag, Year};
 use crate::movie::{Movie, MovieLimits};
+use crate::prune::{Before, PruneOptions, Stop, prune};
 use crate::{
     Absent, Bucket, CheckpointOptions, Collection, Env, Error, Freshness, Opened, Options, Store,
 };
@@ -65,6 +67,7 @@ pub async fn run(bucket: impl Fn() -> Bucket) -> Result<(), String> {
             suite.another_replica_starts_from_a_checkpoint(),
         )
         .await?;
+    suite.story("old_commits_can_be_pruned", suite.old_commits_can_be_pruned()).await?;
     suite
         .story(
             "the_file_is_published_and_no_edit_lost",
@@ -288,27 +291,11 @@ impl Suite<'_> {
 
     async fn another_replica_starts_from_a_checkpoint(&self) -> Told {
         let name = self.name("checkpoint")?;
-        let checkpoints = CheckpointOptions {
-            quiet: Duration::from_millis(1),
-            quiet_period: Duration::ZERO,
-            file_bytes: 200,
-            ..CheckpointOptions::default()
-        };
-        let options =
-            Options { replica: "a".to_owned(), checkpoints, publish: None, ..Options::default() };
-        let store = Store::start((self.bucket)(), Env::real(), options).await?;
-        let movies =
-            store.open(&name, Absent::Create).await?.collection().ok_or("it was not created")?;
+        let movies = self.checkpointing(&name, None).await?;
         for index in 0_u16..12 {
             submit(&movies, put(&format!("Movie {index}"), 2000, "{\"a\":\"b\"}")?).await?;
         }
-        let written = movies.latest().seq();
-        let begun = Env::real().instant();
-        while movies.checkpoint().seq != Some(written) {
-            let trouble = movies.checkpoint().trouble;
-            ensure(begun.elapsed() < DEADLINE, &format!("a checkpoint is written: {trouble:?}"))?;
-            Env::real().sleep(Duration::from_millis(5)).await;
-        }
+        let written = checkpointed(&movies).await?;
         let fresh = self.opened("b", &name).await?;
         ensure(fresh.checkpoint().seq == Some(written), "another replica starts from it")?;
         ensure(fresh.notes().is_empty(), &format!("without complaint: {:?}", fresh.notes()))?;
@@ -322,18 +309,8 @@ impl Suite<'_> {
 
     async fn the_file_is_published_and_no_edit_lost(&self) -> Told {
         let name = self.name("published")?;
-        let checkpoints = CheckpointOptions {
-            quiet: Duration::from_millis(1),
-            quiet_period: Duration::ZERO,
-            ..CheckpointOptions::default()
-        };
-        let publish = Some(Duration::ZERO);
-        let options =
-            Options { replica: "a".to_owned(), checkpoints, publish, ..Options::default() };
-        let store = Store::start((self.bucket)(), Env::real(), options).await?;
-        let movies =
-            store.open(&name, Absent::Create).await?.collection().ok_or("it was not created")?;
-        let (bucket, env) = (store.bucket(), Env::real());
+        let movies = self.checkpointing(&name, Some(Duration::ZERO)).await?;
+        let (bucket, env) = ((self.bucket)(), Env::real());
         let path = bucket.path(name.as_str());
         for title in ["Alien", "Heat"] {
             submit(&movies, put(title, 1995, "{}")?).await?;
@@ -363,6 +340,56 @@ impl Suite<'_> {
         ensure(file.is_some_and(|file| file.bytes == edit), "and stays")
     }
 
+    async fn old_commits_can_be_pruned(&self) -> Told {
+        let name = self.name("pruned")?;
+        let movies = self.checkpointing(&name, None).await?;
+        for index in 0_u16..4 {
+            submit(&movies, put(&format!("Movie {index}"), 2000, "{}")?).await?;
+            checkpointed(&movies).await?;
+        }
+        let options = PruneOptions {
+            before: Before::Seq(movies.latest().seq()),
+            spared: Duration::ZERO,
+            dry_run: false,
+        };
+        // The bucket's clock may be a little ahead of ours.
+        let pruned = async || prune(&(self.bucket)(), &name, options, Env::real(), |_| ()).await;
+        let begun = Env::real().instant();
+        while pruned().await?.stop == Stop::Young {
+            ensure(begun.elapsed() < DEADLINE, "commits grow old")?;
+            Env::real().sleep(Duration::from_millis(5)).await;
+        }
+        let fresh = self.opened("b", &name).await?;
+        states_agree(&fresh.latest(), &movies.latest())?;
+        submit(&fresh, put("Movie 9", 2000, "{}")?).await?;
+        let report = check(&(self.bucket)(), &name, |_| ()).await?;
+        ensure(
+            report.problems.is_empty() && report.pruned >= 2,
+            &format!("the log is sound: {report:?}"),
+        )?;
+        let first = read_commit(&(self.bucket)(), &name, Seq(1)).await;
+        ensure(matches!(first, Err(Error::Pruned { .. })), "commit 1 is a stub")
+    }
+
+    /// A collection whose replica writes checkpoints as often as it may.
+    async fn checkpointing(
+        &self,
+        name: &CollectionName,
+        publish: Option<Duration>,
+    ) -> Result<Collection, Error> {
+        let checkpoints = CheckpointOptions {
+            quiet: Duration::from_millis(1),
+            quiet_period: Duration::ZERO,
+            file_bytes: 200,
+            ..CheckpointOptions::default()
+        };
+        let options =
+            Options { replica: "a".to_owned(), checkpoints, publish, ..Options::default() };
+        let store = Store::start((self.bucket)(), Env::real(), options).await?;
+        let opened = store.open(name, Absent::Create).await?.collection();
+        opened.ok_or_else(|| Error::unavailable("open", name.as_str(), "it was not created"))
+    }
+
     async fn a_dropped_collection_may_live_again(&self) -> Told {
         let name = self.name("dropped")?;
         let movies = self.opened("a", &name).await?;
@@ -379,6 +406,23 @@ impl Suite<'_> {
             "it can live again",
         )?;
         ensure(!movies.read(Freshness::Configured).await?.state.is_dropped(), "empty")
+    }
+}
+
+/// Waits for the checkpoint of all that was written.
+async fn checkpointed(
+    movies: &Collection,
+) -> Result<Seq, Box<dyn std::error::Error + Send + Sync>> {
+    let env = Env::real();
+    let begun = env.instant();
+    loop {
+        let written = movies.latest().seq();
+        let status = movies.checkpoint();
+        if status.seq == Some(written) {
+            return Ok(written);
+        }
+        ensure(begun.elapsed() < DEADLINE, &format!("a checkpoint is written: {status:?}"))?;
+        env.sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -177,3 +177,16 @@ fn log_and_check_tell_of_pruned_commits() {
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert!(checked.stdout.contains("commits 1 to 2 are pruned"), "{checked:?}");
 }
+
+#[test]
+fn a_repeated_request_whose_commit_was_pruned_is_told_so() {
+    let home = folder();
+    let server = Launch::serve(home.path()).start();
+    let ask = || server.ask("PUT", "/api/movies/a/2000").header("Idempotency-Key", "k").json("{}");
+    ask().send().is(201);
+    ask().send().is(201);
+    let commit = home.path().join("movies.json.log/commit/00000000000000000002.json");
+    std::fs::write(commit, "{\"pruned_to\":4}\n").unwrap();
+    ask().send().is_problem(410, "pruned");
+    assert_eq!(server.count(), 1);
+}

@@ -8,7 +8,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`manifest`] | the manifest's format |
-//! | [`file`] | the format of page files and of key files |
+//! | [`mod@file`] | the format of page files and of key files |
 //! | `plan` | which files are reused and how the rest is cut |
 //! | `write`, `load` | one checkpoint into the bucket, and back |
 //! | `schedule`, `task` | when, and the task that does it beside the committer |

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Committer;
 use crate::checkpoint::load;
 use crate::error::Error;
-use crate::key::Seq;
+use crate::key::{LogId, Seq};
 
 /// How long between two tries to read a checkpoint.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -32,7 +32,10 @@ impl Committer {
                 newest => break newest?,
             }
         };
-        let fits = |state: &crate::State| state.seq >= seq && state.log == self.state.log;
+        // A genesis that stands only in memory has no log's id yet.
+        let ours = self.state.log;
+        let is_ours = |log| log == ours || ours == LogId::ZERO;
+        let fits = |state: &crate::State| state.seq >= seq && is_ours(state.log);
         let Some(mut state) = newest.state.filter(fits) else {
             return Err(Error::damaged(
                 object,

@@ -97,9 +97,9 @@ pub(super) fn manifest(bytes: &[u8]) -> Decode<Manifest> {
             .map(|(id, until)| Ok((batch_id(&id)?, Seq(until))))
             .collect::<Decode<_>>()?,
         keys: wire.keys,
-        key_files: wire.key_files.into_iter().map(key_file).collect::<Decode<_>>()?,
+        key_files: wire.key_files.iter().map(key_file).collect::<Decode<_>>()?,
         recent_keys: wire.recent_keys.into_iter().map(key).collect::<Decode<_>>()?,
-        pages: wire.pages.into_iter().map(page).collect::<Decode<_>>()?,
+        pages: wire.pages.iter().map(page).collect::<Decode<_>>()?,
     })
 }
 
@@ -115,7 +115,7 @@ fn check_seal(bytes: &[u8]) -> Decode<()> {
     Ok(())
 }
 
-fn key_file(wire: WireKeyFile) -> Decode<KeyFile> {
+fn key_file(wire: &WireKeyFile) -> Decode<KeyFile> {
     Ok(KeyFile {
         file: parsed("file", FileHash::parse(&wire.file))?,
         last: (Seq(wire.last_seq), wire.last_group),
@@ -124,7 +124,7 @@ fn key_file(wire: WireKeyFile) -> Decode<KeyFile> {
     })
 }
 
-fn page(wire: WirePage) -> Decode<PageFile> {
+fn page(wire: &WirePage) -> Decode<PageFile> {
     let year = parsed("year", Year::new(wire.year))?;
     Ok(PageFile {
         file: parsed("file", FileHash::parse(&wire.file))?,
