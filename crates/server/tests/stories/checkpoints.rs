@@ -10,13 +10,18 @@ fn checkpoint(home: &Path, seq: u64) -> PathBuf {
     home.join(format!("movies.json.log/checkpoint/{seq:020}.json"))
 }
 
+/// Without the commits that tell of a publication, which would shift the numbers.
+fn serve(home: &Path) -> Launch {
+    Launch::serve(home).args("--publish off")
+}
+
 fn put(server: &Server, name: &str) {
     server.put(&format!("/api/movies/{name}/2000"), r#"{"a":"x"}"#).is(201);
 }
 
 /// The catalogue after three movies, with a checkpoint of it: the fourth commit.
 fn with_checkpoint(home: &Path) -> Server {
-    let server = Launch::serve(home).start();
+    let server = serve(home).start();
     for name in ["a", "b", "c"] {
         put(&server, name);
     }
@@ -31,7 +36,7 @@ fn verbose(server: &Server) -> serde_json::Value {
 #[test]
 fn a_start_reads_the_checkpoint_and_not_the_log() {
     let s3 = S3Server::start(S3Options::default());
-    let launch = || Launch::bare().args("--listen 127.0.0.1:0").env(s3.env());
+    let launch = || Launch::bare().args("--listen 127.0.0.1:0 --publish off").env(s3.env());
     let mut server = launch().start();
     for name in ["a", "b", "c"] {
         put(&server, name);
@@ -68,7 +73,7 @@ fn a_damaged_checkpoint_is_reported_and_survived() {
     let path = checkpoint(home.path(), 4);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("\"movies\":3", "\"movies\":4", 1)).unwrap();
-    let server = Launch::serve(home.path()).start();
+    let server = serve(home.path()).start();
     assert_eq!(server.count(), 3);
     server.says("00000000000000000004.json");
     let notes = verbose(&server)["notes"].to_string();
@@ -79,7 +84,7 @@ fn a_damaged_checkpoint_is_reported_and_survived() {
     put(&server, "d");
     wait_until("there is a new one", || checkpoint(home.path(), 5).exists());
     drop(server);
-    let server = Launch::serve(home.path()).start();
+    let server = serve(home.path()).start();
     assert_eq!(server.count(), 4);
     assert_eq!(verbose(&server)["notes"].as_array().unwrap().len(), 0);
 }
@@ -98,7 +103,7 @@ fn a_store_that_takes_no_checkpoint_goes_on_and_says_so() {
     let s3 = S3Server::start(S3Options::default());
     let refused = Fault::new(Effect::Never, Answer::AccessDenied);
     s3.faults().add(Rule::new(refused).on(Operation::PutObject).key("/page/"));
-    let server = Launch::bare().args("--listen 127.0.0.1:0").env(s3.env()).start();
+    let server = Launch::bare().args("--listen 127.0.0.1:0 --publish off").env(s3.env()).start();
     put(&server, "a");
     wait_until("it says so", || {
         verbose(&server)["notes"].to_string().contains("the last checkpoint could not be written")
@@ -115,7 +120,8 @@ fn a_full_disk_leaves_the_last_good_state_served() {
     // No file over 16 KiB: a commit fits, the page file of many does not.
     let limited = "trap '' XFSZ; ulimit -f 32; exec \"$@\"";
     let launch = Launch::through(&["/bin/sh", "-c", limited, "sh"]);
-    let server = launch.args("serve --listen 127.0.0.1:0 --store").arg(home.path()).start();
+    let server =
+        launch.args("serve --listen 127.0.0.1:0 --publish off --store").arg(home.path()).start();
     // zstd makes little of text that repeats; these are 12 KiB that it cannot make smaller.
     let noise = |seed: u32| -> String {
         let mut x = seed;
@@ -132,7 +138,7 @@ fn a_full_disk_leaves_the_last_good_state_served() {
     wait_until("it says so", || verbose(&server)["notes"].to_string().contains("make room"));
     assert_eq!(server.count(), 6);
     drop(server);
-    let server = Launch::serve(home.path()).start();
+    let server = serve(home.path()).start();
     assert_eq!(server.count(), 6);
     assert_eq!(verbose(&server)["notes"].as_array().unwrap().len(), 0);
 }
@@ -164,7 +170,7 @@ fn log_and_check_tell_of_pruned_commits() {
         let commit = home.path().join(format!("movies.json.log/commit/{seq:020}.json"));
         std::fs::write(commit, "{\"pruned_to\":4}\n").unwrap();
     }
-    let server = Launch::serve(home.path()).start();
+    let server = serve(home.path()).start();
     assert_eq!(server.count(), 3);
     let log = Launch::command("log").arg("--store").arg(home.path()).run();
     assert!(
@@ -181,7 +187,7 @@ fn log_and_check_tell_of_pruned_commits() {
 #[test]
 fn a_repeated_request_whose_commit_was_pruned_is_told_so() {
     let home = folder();
-    let server = Launch::serve(home.path()).start();
+    let server = serve(home.path()).start();
     let ask = || server.ask("PUT", "/api/movies/a/2000").header("Idempotency-Key", "k").json("{}");
     ask().send().is(201);
     ask().send().is(201);

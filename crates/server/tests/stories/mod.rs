@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod names;
 mod options;
+mod publication;
 mod races;
 mod refusals;
 mod replicas;
