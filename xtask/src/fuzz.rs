@@ -8,7 +8,7 @@ use crate::shell;
 use crate::steps::Steps;
 
 /// As `fuzz/Cargo.toml` has them.
-const TARGETS: &[&str] = &["commit", "import", "manifest", "movie", "names", "pages"];
+const TARGETS: &[&str] = &["commit", "manifest", "import", "movie", "names", "pages"];
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let [seconds] = arguments else { bail!("usage: cargo xtask fuzz SECONDS") };

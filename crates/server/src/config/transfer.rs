@@ -6,7 +6,8 @@ use std::str::FromStr;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
-use super::{StoreArgs, bytes, within};
+use super::StoreArgs;
+use super::values::{bytes, within};
 
 pub(super) const IMPORT_EXAMPLES: &str = "\
 Examples:

@@ -9,15 +9,10 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-use object_store::azure::MicrosoftAzureBuilder;
-use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{
-    ClientOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
-};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use tokio::sync::watch;
 
 use crate::env::{Env, Mutant};
@@ -26,17 +21,13 @@ use crate::key::{CollectionName, Timestamp};
 
 mod connector;
 mod folder;
+mod remote;
 mod replace;
 
-use connector::{Connector, ServerClock};
+use connector::ServerClock;
 pub use connector::{Refused, UnprovenAbsence};
 pub(crate) use folder::Folder;
 pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
-
-/// How long a request may take before its outcome counts as unknown. Large commits need the time
-/// on slow links; probes have their own, shorter deadline.
-const REQUEST_SECONDS_MAX: u64 = 60;
-const CONNECT_SECONDS_MAX: u64 = 5;
 
 /// A place for collections. Cheap to clone.
 #[derive(Clone)]
@@ -131,7 +122,7 @@ impl Bucket {
         let prefix =
             Path::parse(prefix.trim_end_matches('/')).map_err(|error| refuse(error.to_string()))?;
         let clock = Arc::new(ServerClock::default());
-        let objects = open_remote(scheme, container, &clock).map_err(refuse)?;
+        let objects = remote::open(scheme, container, &clock).map_err(refuse)?;
         let shown = format!("{scheme}://{rest}");
         Ok(Self::new(objects, prefix, shown.trim_end_matches('/'), None, Some(clock)))
     }
@@ -182,7 +173,7 @@ impl Bucket {
 
     /// The disk did not confirm that `object` is durable. What is read from now on may come from
     /// the page cache and be gone after a power cut, and asking to sync again may be answered
-    /// "done" though it is not (fsync(2), and the PostgreSQL wiki on "fsync errors"): nothing that
+    /// "done" though it is not (fsync(2), and the `PostgreSQL` wiki on "fsync errors"): nothing that
     /// this process says can be relied on.
     pub(crate) fn distrust(&self, object: &str) -> Error {
         let error = Error::damaged(object, "the disk did not confirm that it is durable");
@@ -387,61 +378,6 @@ impl std::fmt::Debug for Bucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Bucket").field(&self.inner.url).finish()
     }
-}
-
-fn open_remote(
-    scheme: &str,
-    container: &str,
-    clock: &Arc<ServerClock>,
-) -> std::result::Result<Arc<dyn ObjectStore>, String> {
-    // The client library must not send a create again by itself: only its caller knows what a
-    // lost answer means.
-    let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let options = ClientOptions::new()
-        .with_allow_http(true)
-        .with_timeout(std::time::Duration::from_secs(REQUEST_SECONDS_MAX))
-        .with_connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS_MAX));
-    connector::install_crypto();
-    let connector = Connector::new(Arc::clone(clock));
-    let opened: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
-        "s3" => {
-            let mut builder = AmazonS3Builder::from_env();
-            for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
-                // An empty variable means none, as other AWS tools take it.
-                if builder.get_config_value(&key).is_some_and(|value| value.is_empty()) {
-                    return Err("AWS_ENDPOINT_URL is empty; unset it or name the endpoint".into());
-                }
-            }
-            builder = builder.with_bucket_name(container).with_allow_http(true);
-            builder
-                .with_retry(retry)
-                .with_client_options(options)
-                .with_http_connector(connector)
-                .build()
-                .map(|store| Arc::new(store) as _)
-        }
-        "gs" => GoogleCloudStorageBuilder::from_env()
-            .with_bucket_name(container)
-            .with_retry(retry)
-            .with_client_options(options)
-            .with_http_connector(connector)
-            .build()
-            .map(|store| Arc::new(store) as _),
-        "az" => MicrosoftAzureBuilder::from_env()
-            .with_container_name(container)
-            .with_allow_http(true)
-            .with_retry(retry)
-            .with_client_options(options)
-            .with_http_connector(connector)
-            .build()
-            .map(|store| Arc::new(store) as _),
-        other => {
-            return Err(format!(
-                "{other}:// is unknown; use s3://, gs://, az://, file:///, memory:// or a folder"
-            ));
-        }
-    };
-    opened.map_err(|error| error.to_string())
 }
 
 /// An error and everything below it.

@@ -225,6 +225,9 @@ pub(crate) fn unquoted(etag: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const NAME: &str = "movies.json";
@@ -285,8 +288,10 @@ mod tests {
         };
         publish(None).await;
         let (file, saved_to) = (home.path().join(NAME), home.path().join("saved"));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_done);
         // Saves as editors do, and only over what it has seen to be ours.
-        let editor = std::thread::spawn(move || {
+        let editor = env.compute(move || {
             let mut saved = 0;
             while saved < SAVES {
                 if std::fs::read(&file).is_ok_and(|text| text == b"ours") {
@@ -295,19 +300,22 @@ mod tests {
                     saved += 1;
                 }
             }
+            ends.store(true, Ordering::Release);
         });
         let mut seen = std::collections::BTreeSet::new();
-        loop {
-            let done = editor.is_finished();
-            let found = bucket.get(&path, &env).await.unwrap().expect("it is always there");
-            if found.bytes != "ours" {
-                seen.insert(found.bytes);
-            } else if done {
-                break;
+        let publisher = async {
+            loop {
+                let is_last = is_done.load(Ordering::Acquire);
+                let found = bucket.get(&path, &env).await.unwrap().expect("it is always there");
+                if found.bytes != "ours" {
+                    seen.insert(found.bytes);
+                } else if is_last {
+                    break;
+                }
+                publish(Some(&found.meta)).await;
             }
-            publish(Some(&found.meta)).await;
-        }
-        editor.join().unwrap();
+        };
+        tokio::join!(editor, publisher);
         if let Ok(kept) = std::fs::read_dir(home.path().join("aside")) {
             seen.extend(kept.map(|copy| std::fs::read(copy.unwrap().path()).unwrap().into()));
         }

@@ -172,8 +172,9 @@ impl Collection {
         let collection = Self { inner: Arc::new(inner) };
         if !options.read_only {
             let publisher = Publisher::new(log.clone(), collection.downgrade(), options.publish);
+            let env = log.env().clone();
             let checkpointer = Checkpointer {
-                log: log.clone(),
+                log,
                 shared,
                 publisher,
                 writer: options.replica.as_str().into(),
@@ -182,7 +183,7 @@ impl Collection {
                 distrusts: met_damage,
                 swept: None,
             };
-            log.env().spawn(checkpointer.run());
+            env.spawn(checkpointer.run());
         }
         collection
     }
