@@ -6,14 +6,14 @@
 //! reads edits into the log: a file that is not ours is kept aside and told, and publishing waits.
 //! See `docs/adr/0004-publication.md`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use object_store::ObjectMeta;
 use tokio::time::Instant;
 
-use crate::bucket::{Created, Got, Replaced, Replacement, is_same, unquoted};
+use crate::bucket::{Created, Found, Got, Replaced, Replacement, is_same, unquoted};
 use crate::checkpoint::{Manifest, load, rendering};
 use crate::collection::WeakCollection;
 use crate::commit::{Action, FileRegister, Group};
@@ -34,10 +34,12 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 const FOREIGN_LOOK: Duration = Duration::from_secs(30);
 /// How often one publication looks anew at a file that changes under its hands.
 const LOOKS_MAX: u32 = 4;
-/// A file over this that is not ours is told, but neither read nor copied.
+/// A file over this that is not ours is told, but not copied.
 const FOREIGN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How many checkpoints are asked whether an unknown content is theirs.
 const MANIFESTS_MAX: usize = 16;
+/// How many editions are remembered that were tried.
+const TRIED_MAX: usize = 16;
 /// How long the op that moves the register may take.
 const OP_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -74,6 +76,8 @@ pub(crate) struct Publisher {
     /// The least time between two; `None`: never.
     interval: Option<Duration>,
     next: Option<Edition>,
+    /// The last editions that it tried to write: one may arrive late, when its checkpoint is gone.
+    tried: VecDeque<(Seq, Arc<str>)>,
     not_before: Option<Instant>,
     failures: u32,
 }
@@ -87,13 +91,23 @@ enum Standing {
     Unrecorded(FileRegister),
     /// It changes right now.
     Moving,
-    /// Somebody else's; with its content, where that was read.
-    Foreign(ObjectMeta, Option<Bytes>),
+    /// Somebody else's, and told already.
+    Known,
+    /// Somebody else's.
+    Foreign(ObjectMeta),
 }
 
 impl Publisher {
     pub(crate) fn new(log: Log, collection: WeakCollection, interval: Option<Duration>) -> Self {
-        Self { log, collection, interval, next: None, not_before: None, failures: 0 }
+        Self {
+            log,
+            collection,
+            interval,
+            next: None,
+            tried: VecDeque::new(),
+            not_before: None,
+            failures: 0,
+        }
     }
 
     /// Whether there is nothing to publish of `state`. Of a dropped collection the file stays as
@@ -111,6 +125,11 @@ impl Publisher {
         }
     }
 
+    /// Another replica has written the checkpoint, and publishes first.
+    pub(crate) fn stand_back(&mut self, until: Instant) {
+        self.not_before = self.not_before.max(Some(until));
+    }
+
     /// When there is something to do, if there is.
     pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
         self.next.as_ref().map(|_| self.not_before.unwrap_or(now))
@@ -119,9 +138,20 @@ impl Publisher {
     /// Publishes what is due. Dropping the future leaves the file as it was, or an edition whose
     /// op is committed later.
     pub(crate) async fn run(&mut self) {
-        let Some(collection) = self.collection.upgrade() else { return };
+        let Some(collection) = self.collection.upgrade() else {
+            self.next = None;
+            return;
+        };
         let env = self.log.env().clone();
         let began = env.instant();
+        if let Some(Edition { seq, sha256, .. }) = &self.next
+            && self.tried.back().is_none_or(|(last, _)| last != seq)
+        {
+            self.tried.push_back((*seq, Arc::clone(sha256)));
+            if self.tried.len() > TRIED_MAX {
+                self.tried.pop_front();
+            }
+        }
         let done = self.publish().await;
         let now = env.instant();
         let took = now.saturating_duration_since(began);
@@ -156,6 +186,7 @@ impl Publisher {
         };
         let object = self.log.name().as_str();
         let path = self.log.bucket().path(object);
+        let mut said: Arc<str> = "it does not stand still".into();
         for _ in 0..LOOKS_MAX {
             let state = collection.latest();
             if state.dropped || shows(state.file(), edition.version) {
@@ -163,21 +194,15 @@ impl Publisher {
             }
             let seen = self.head().await?;
             let known = collection.publication().foreign;
-            if let (Some(seen), Some(known)) = (&seen, &known)
-                && tag(seen) == Some(&known.etag)
-            {
-                return Ok(Some(known.clone()));
-            }
-            let seen = match self.examine(seen, state.file(), edition).await? {
+            let seen = match self.examine(seen, state.file(), known.as_ref()).await? {
                 Standing::Ours(seen) => seen,
                 Standing::Unrecorded(to) => {
                     self.record(&state, to).await?;
                     continue;
                 }
                 Standing::Moving => continue,
-                Standing::Foreign(seen, content) => {
-                    return self.keep(&seen, content).await.map(Some);
-                }
+                Standing::Known => return Ok(known),
+                Standing::Foreign(seen) => return self.keep(&seen).await.map(Some),
             };
             let name = self.log.name();
             let new = Replacement {
@@ -194,13 +219,11 @@ impl Publisher {
                     tracing::info!(collection = %name, seq = %edition.seq, "published");
                 }
                 Replaced::Changed => {}
-                Replaced::Unknown(failure) => {
-                    tracing::debug!(collection = %name, reason = %failure.reason, "looking whether it was published");
-                }
+                Replaced::Unknown(failure) => said = failure.reason,
                 Replaced::Refused(failure) => return Err(failure.into_error("write", object)),
             }
         }
-        Err(Error::unavailable("write", object, "it does not stand still"))
+        Err(Error::unavailable("write", object, said))
     }
 
     async fn head(&self) -> Result<Option<ObjectMeta>> {
@@ -214,46 +237,40 @@ impl Publisher {
         &self,
         seen: Option<ObjectMeta>,
         register: Option<&FileRegister>,
-        edition: &Edition,
+        known: Option<&Foreign>,
     ) -> Result<Standing> {
         let Some(seen) = seen else { return Ok(Standing::Ours(None)) };
         let recorded = register.and_then(|register| register.etag.as_deref());
         if recorded.is_some() && recorded == tag(&seen) {
             return Ok(Standing::Ours(Some(seen)));
         }
-        let (bucket, env) = (self.log.bucket(), self.log.env());
+        if known.is_some_and(|known| tag(&seen) == Some(&known.etag)) {
+            return Ok(Standing::Known);
+        }
         let object = self.log.name().as_str();
-        let path = bucket.path(object);
-        let got = bucket.get_if(&path, env, |bytes| bytes <= FOREIGN_BYTES_MAX);
-        let content = match got.await.map_err(|failure| failure.into_error("read", object))? {
-            Got::Found(found) if is_same(&found.meta, &seen) => found.bytes,
-            Got::Found(_) | Got::Absent => return Ok(Standing::Moving),
-            Got::Declined(_) => return Ok(Standing::Foreign(seen, None)),
+        let read = self.log.bucket().digest(&self.log.bucket().path(object)).await;
+        let read = read.map_err(|failure| failure.into_error("read", object))?;
+        let Some((_, sha256)) = read.filter(|(meta, _)| is_same(meta, &seen)) else {
+            return Ok(Standing::Moving);
         };
-        let hashed = content.clone();
-        let sha256 = env.compute(move || genesis::sha256(&hashed)).await;
         if register.is_some_and(|register| register.sha256 == sha256) {
             return Ok(Standing::Ours(Some(seen)));
         }
         let published = register.map_or(Seq::ZERO, |register| register.seq);
-        match self.edition_of(&sha256, published, edition).await? {
+        match self.edition_of(&sha256, published).await? {
             Some(seq) => {
                 let etag = tag(&seen).map(Into::into);
                 Ok(Standing::Unrecorded(FileRegister { etag, sha256, seq }))
             }
-            None => Ok(Standing::Foreign(seen, Some(content))),
+            None => Ok(Standing::Foreign(seen)),
         }
     }
 
-    /// The checkpoint after commit `published` whose movies a content shows, if one's does.
-    async fn edition_of(
-        &self,
-        sha256: &str,
-        published: Seq,
-        edition: &Edition,
-    ) -> Result<Option<Seq>> {
-        if *edition.sha256 == *sha256 {
-            return Ok(Some(edition.seq));
+    /// The commit after which the movies were as a content shows them, if this log ever wrote it:
+    /// tried by this replica, or of a checkpoint after commit `published`.
+    async fn edition_of(&self, sha256: &str, published: Seq) -> Result<Option<Seq>> {
+        if let Some((seq, _)) = self.tried.iter().rev().find(|(_, tried)| **tried == *sha256) {
+            return Ok(Some(*seq));
         }
         let later =
             load::list(&self.log).await?.into_iter().filter(|listed| listed.seq > published);
@@ -277,10 +294,16 @@ impl Publisher {
     }
 
     /// Keeps a copy of a file that is not ours, and tells it once.
-    async fn keep(&self, seen: &ObjectMeta, content: Option<Bytes>) -> Result<Foreign> {
+    async fn keep(&self, seen: &ObjectMeta) -> Result<Foreign> {
         let (bucket, object) = (self.log.bucket(), self.log.name());
         let mut aside = None;
-        if let Some(content) = content {
+        let path = bucket.path(object.as_str());
+        let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
+        let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
+        if let Got::Found(Found { bytes: content, meta }) = got {
+            if !is_same(&meta, seen) {
+                return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
+            }
             let copy = genesis::aside_object(object, self.log.env().now(), &content);
             match bucket.create(&bucket.path(&copy), content).await {
                 Created::Yes | Created::Taken => aside = Some(copy.into()),

@@ -117,16 +117,19 @@ async fn if_match_warning(bucket: &Bucket, path: &Path, found: &Found) -> Option
     let tag = seen.e_tag.clone().unwrap_or_default();
     let forms =
         [(IfMatch::Quoted, tag.clone()), (IfMatch::Unquoted, tag.trim_matches('"').to_owned())];
-    let verb = if matches!(wrong, Replaced::Yes(_)) {
-        "ignores"
-    } else {
-        for (form, tag) in forms {
-            if matches!(replace(tag, seen.clone()).await, Replaced::Yes(_)) {
-                bucket.learn_if_match(form);
-                return None;
+    let verb = match wrong {
+        Replaced::Yes(_) => "ignores",
+        // Without proof that it looks at the condition it is not relied on.
+        Replaced::Unknown(_) => "does not say what it makes of",
+        Replaced::Changed | Replaced::Refused(_) => {
+            for (form, tag) in forms {
+                if matches!(replace(tag, seen.clone()).await, Replaced::Yes(_)) {
+                    bucket.learn_if_match(form);
+                    return None;
+                }
             }
+            "refuses"
         }
-        "refuses"
     };
     bucket.learn_if_match(IfMatch::Never);
     Some(format!(

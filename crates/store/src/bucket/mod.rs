@@ -13,10 +13,12 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use crate::env::{Env, Mutant};
 use crate::error::{Error, Result};
+use crate::genesis;
 use crate::key::{CollectionName, Timestamp};
 
 mod connector;
@@ -275,6 +277,25 @@ impl Bucket {
         }
     }
 
+    /// What an object is and the SHA-256 of its content, of which only a piece is held at a time;
+    /// `None` as for [`Bucket::get`]. Cancel safe.
+    pub(crate) async fn digest(
+        &self,
+        path: &Path,
+    ) -> std::result::Result<Option<(ObjectMeta, Arc<str>)>, Failure> {
+        let got = match self.inner.objects.get(path).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(Failure::of(&error)),
+        };
+        let meta = got.meta.clone();
+        let (mut pieces, mut hasher) = (got.into_stream(), Sha256::new());
+        while let Some(piece) = pieces.try_next().await.map_err(|error| Failure::of(&error))? {
+            hasher.update(&piece);
+        }
+        Ok(Some((meta, genesis::hexadecimal(&hasher.finalize()))))
+    }
+
     /// Creates an object only if its name is free. After anything but `Yes` the caller must read
     /// what is there. Dropping the future leaves the outcome unknown.
     pub(crate) async fn create(&self, path: &Path, bytes: Bytes) -> Created {
@@ -335,7 +356,11 @@ impl Bucket {
     }
 
     pub(crate) async fn delete(&self, path: &Path) -> std::result::Result<(), Failure> {
-        self.inner.objects.delete(path).await.map_err(|error| Failure::of(&error))
+        match self.inner.objects.delete(path).await {
+            // Another was quicker.
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(Failure::of(&error)),
+        }
     }
 
     /// Whether any object's name begins with `path/`: a hint, never a proof.

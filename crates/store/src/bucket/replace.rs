@@ -13,6 +13,9 @@ use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload, UpdateVersio
 use super::{Bucket, Created, Failure, folder};
 use crate::env::Env;
 
+/// How the names of scratch files begin, relative to the store.
+const SCRATCH: &str = ".movies-api/publish-";
+
 /// How a store takes `If-Match` on a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IfMatch {
@@ -51,7 +54,8 @@ pub(crate) enum Replaced {
 
 impl Bucket {
     /// Replaces an object only if what is there is as expected. After `Unknown` the caller must
-    /// look. Dropping the future leaves the outcome unknown; on a folder also a scratch file.
+    /// look. Dropping the future leaves the outcome unknown; on a folder also a scratch file, which
+    /// [`Bucket::left_behind`] finds.
     pub(crate) async fn replace(&self, new: Replacement<'_>, env: &Env) -> Replaced {
         if let Err(error) = self.check_trust() {
             return Replaced::Refused(Failure::lasting(error.to_string()));
@@ -60,8 +64,11 @@ impl Bucket {
             return self.overwrite(new.path, new.pieces, PutMode::Create).await;
         };
         if self.is_folder() {
-            let exchanged = self.exchange(new, seen, env).await;
-            return exchanged.unwrap_or_else(Replaced::Unknown);
+            return match self.exchange(new, seen, env).await {
+                Ok(replaced) => replaced,
+                Err(failure) if failure.is_final => Replaced::Refused(failure),
+                Err(failure) => Replaced::Unknown(failure),
+            };
         }
         match self.if_match() {
             IfMatch::Quoted => {
@@ -120,30 +127,49 @@ impl Bucket {
         seen: &ObjectMeta,
         env: &Env,
     ) -> Result<Replaced, Failure> {
-        let scratch = self.path(&format!(".movies-api/publish-{}", env.uuid()));
+        let scratch = self.path(&format!("{SCRATCH}{}", env.uuid()));
         let payload: PutPayload = new.pieces.into_iter().collect();
         if let Err(error) = self.inner.objects.put(&scratch, payload).await {
-            let failure = Failure::of(&error);
-            return if failure.is_final { Ok(Replaced::Refused(failure)) } else { Err(failure) };
+            return Err(Failure::of(&error));
         }
         // A file's tag is made of inode, time and size, which it takes along to its new name.
         let ours = self.tag_of(&scratch).await?;
-        let replaced = match self.swap(&scratch, new.path, seen.e_tag.as_deref()).await? {
-            Swap::Done => Replaced::Yes(ours),
-            Swap::NotThere => Replaced::Changed,
-            Swap::Other => {
-                // Who saves again before it is back overwrites it there.
-                self.keep(&scratch, new.aside, env).await?;
-                if !matches!(self.swap(&scratch, new.path, ours.as_deref()).await?, Swap::Done) {
-                    self.keep(&scratch, new.aside, env).await?;
+        let replaced = match self.swap(&scratch, new.path, seen.e_tag.as_deref()).await {
+            Ok(Swap::Done) => Ok(Replaced::Yes(ours)),
+            Ok(Swap::NotThere) => Ok(Replaced::Changed),
+            Ok(Swap::Other) => {
+                // Who saves again before it is back overwrites it there: hence a copy, first. That
+                // it cannot be made is no reason not to put it back.
+                let kept = self.keep(&scratch, new.aside, env).await;
+                match self.swap(&scratch, new.path, ours.as_deref()).await? {
+                    Swap::Done => Ok(Replaced::Changed),
+                    Swap::NotThere | Swap::Other => {
+                        kept?;
+                        self.keep(&scratch, new.aside, env).await?;
+                        Ok(Replaced::Changed)
+                    }
                 }
-                Replaced::Changed
             }
+            // Nothing was exchanged; but what cannot be told is not deleted either.
+            Err(failure) if self.tag_of(&scratch).await? == ours => Err(failure),
+            Err(failure) => return Err(failure),
         };
         if let Err(failure) = self.delete(&scratch).await {
             tracing::debug!(%scratch, reason = %failure.reason, "a scratch file stays");
         }
-        Ok(replaced)
+        replaced
+    }
+
+    /// Scratch files of publications that were cut off: each may hold an edit that was on its way
+    /// back. None where the bucket is no folder.
+    pub(crate) async fn left_behind(&self) -> Result<Vec<Path>, Failure> {
+        if !self.is_folder() {
+            return Ok(Vec::new());
+        }
+        let (folder, name) = SCRATCH.split_once('/').unwrap_or_default();
+        let found = self.list(&self.path(folder)).await?;
+        let is_scratch = |path: &Path| path.filename().is_some_and(|file| file.starts_with(name));
+        Ok(found.into_iter().map(|meta| meta.location).filter(is_scratch).collect())
     }
 
     /// Keeps a copy of an edit.

@@ -78,6 +78,8 @@ pub(crate) struct Checkpointer {
     /// that are still named, and reuses none.
     pub(crate) distrusts: bool,
     pub(crate) swept: Option<Instant>,
+    /// What the last run left to be cleaned up.
+    pub(crate) listed: Vec<Listed>,
 }
 
 impl Checkpointer {
@@ -127,6 +129,8 @@ impl Checkpointer {
                 self.publisher.run().await;
             }
             self.close_run(done, now);
+            // Not part of the run: nothing waits for it but the next one.
+            self.clean_up().await;
             patience = env.jittered(self.options.patience);
         }
     }
@@ -136,6 +140,9 @@ impl Checkpointer {
         let state = self.shared.latest();
         if self.publisher.is_current(&state) {
             return;
+        }
+        for file in self.log.bucket().left_behind().await.unwrap_or_default() {
+            tracing::warn!(%file, "a publication was cut off here; look whether this is an edit that somebody misses, then delete it");
         }
         let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
         if let Some(newest) = newest
@@ -152,7 +159,7 @@ impl Checkpointer {
             Ok(written) => {
                 self.shared.bell.schedule().ended(began, now);
                 self.shared.checkpoint_failed(None);
-                if let Some(Written { manifest, files }) = written {
+                if let Some(Written { manifest, files, .. }) = written {
                     tracing::info!(
                         collection = %self.log.name(),
                         seq = %manifest.seq,
@@ -184,6 +191,9 @@ impl Checkpointer {
         let newest = listed.first().copied();
         if !self.distrusts {
             if newest.is_some_and(|newest| self.another_serves(newest, &state, is_ours)) {
+                self.resume_publication().await;
+                let env = self.log.env();
+                self.publisher.stand_back(env.instant() + env.jittered(self.options.patience));
                 return Ok(None);
             }
             self.learn(newest).await?;
@@ -199,12 +209,14 @@ impl Checkpointer {
         let written = draft.write(hash).await?;
         if newest.is_none_or(|newest| newest.seq < state.seq) {
             listed.insert(0, Listed { seq: state.seq, at: self.log.env().now() });
-            self.base = Some(written.manifest.clone());
         }
-        self.distrusts = false;
+        // Files that only our own draft names are nobody's: what is reused must stand in a
+        // manifest. And what is damaged there stays so until there is a later one.
+        self.base = written.is_ours.then(|| written.manifest.clone());
+        self.distrusts &= !written.is_ours;
         self.shared.checkpointed(state.seq);
         self.publisher.checkpointed(&written.manifest, &state);
-        self.clean_up(&listed).await;
+        self.listed = listed;
         Ok(Some(written))
     }
 
@@ -239,7 +251,11 @@ impl Checkpointer {
         self.base = None;
         if let Some(newest) = newest {
             match load::manifest(&self.log, newest.seq).await {
-                Ok(manifest) => self.base = Some(manifest),
+                // One of another log, on a bucket that was mixed up, says nothing of our pages.
+                Ok(manifest) if manifest.log == self.shared.latest().log => {
+                    self.base = Some(manifest);
+                }
+                Ok(_) => {}
                 Err(error) if error.is_final() => {
                     tracing::warn!(collection = %self.log.name(), %error, "a checkpoint cannot be used");
                 }
@@ -250,9 +266,13 @@ impl Checkpointer {
     }
 
     /// What cannot be cleaned up now is garbage for the next time.
-    async fn clean_up(&mut self, listed: &[Listed]) {
+    async fn clean_up(&mut self) {
+        let listed = std::mem::take(&mut self.listed);
+        if listed.is_empty() {
+            return;
+        }
         let grace = self.options.grace;
-        if let Err(failure) = retention::thin(&self.log, listed, grace).await {
+        if let Err(failure) = retention::thin(&self.log, &listed, grace).await {
             tracing::debug!(collection = %self.log.name(), reason = %failure.reason, "an old checkpoint stays");
         }
         let now = self.log.env().instant();

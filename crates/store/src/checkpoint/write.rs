@@ -47,6 +47,8 @@ pub(super) struct Written {
     pub(super) manifest: Manifest,
     /// How many files were written; the others are those of earlier checkpoints.
     pub(super) files: usize,
+    /// Whether this manifest is the one in the bucket; else another's of the same commit may be.
+    pub(super) is_ours: bool,
 }
 
 impl Draft<'_> {
@@ -81,8 +83,8 @@ impl Draft<'_> {
             recent_keys,
             pages,
         };
-        self.create(&manifest).await?;
-        Ok(Written { manifest, files })
+        let is_ours = self.create(&manifest).await?;
+        Ok(Written { manifest, files, is_ours })
     }
 
     /// The page files in key order: one in the making, a few on their way.
@@ -175,7 +177,8 @@ impl Draft<'_> {
         put.map_err(|failure| failure.into_error("write", object))
     }
 
-    async fn create(&self, manifest: &Manifest) -> Result<()> {
+    /// Whether it was created; an unknown first try makes that `false` at worst.
+    async fn create(&self, manifest: &Manifest) -> Result<bool> {
         let object = load::object(self.log, manifest.seq);
         let path = self.bucket().path(&object);
         let bytes = manifest.encode();
@@ -183,7 +186,8 @@ impl Draft<'_> {
         for _ in 0..ATTEMPTS {
             match self.bucket().create(&path, bytes.clone()).await {
                 // Another's of the same commit is as good.
-                Created::Yes | Created::Taken => return Ok(()),
+                Created::Yes => return Ok(true),
+                Created::Taken => return Ok(false),
                 Created::Refused(failure) => return Err(failure.into_error("create", object)),
                 Created::Unknown(failure) => said = Some(failure.reason),
             }

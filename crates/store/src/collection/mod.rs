@@ -182,6 +182,7 @@ impl Collection {
                 base: None,
                 distrusts: met_damage,
                 swept: None,
+                listed: Vec::new(),
             };
             env.spawn(checkpointer.run());
         }

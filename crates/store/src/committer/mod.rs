@@ -383,13 +383,14 @@ impl Committer {
     /// The one place where state changes and waiters are answered: the commit is durable, the new
     /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
     fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
-        self.state = Arc::new(applied.state);
+        let was_dropped = std::mem::replace(&mut self.state, Arc::new(applied.state)).dropped;
         self.shared.publish(&self.state);
         self.shared.bell.installed(&Install {
             at: self.log.env().instant(),
             bytes: bytes as u64,
             state_bytes: self.state.movies.wire_bytes(),
-            changes: self.state.version.0 == seq,
+            // A collection that lives again has another file, though no movie changed.
+            changes: self.state.version.0 == seq || was_dropped != self.state.dropped,
             is_ours: self.last_is_ours,
         });
         let Some(offer) = &mut self.offer else { return };
