@@ -25,10 +25,22 @@ pub(super) enum Load<'a> {
     Get { target: &'a str, header: Option<&'a str> },
     /// PUTs of new movies; `run` tells the runs apart.
     Put { run: &'a str },
+    /// The same to the seed's design, which fails some under load: they count as its answers.
+    PutToSeed { run: &'a str },
 }
 
-/// Sends `load` over `connections` for one round. Any answer but a good one is an error: a figure
-/// of refusals says nothing.
+impl Load<'_> {
+    /// How many of a hundred answers may be refusals.
+    fn refusals_percent_max(self) -> u64 {
+        match self {
+            Self::Get { .. } | Self::Put { .. } => 0,
+            Self::PutToSeed { .. } => 10,
+        }
+    }
+}
+
+/// Sends `load` over `connections` for one round. More refusals than it may have are an error: a
+/// figure of refusals says nothing.
 pub(super) fn round(
     address: SocketAddr,
     load: Load<'_>,
@@ -46,22 +58,23 @@ pub(super) fn round(
             }
             wrk.args(["--script", "xtask/bench/report.lua", &format!("http://{address}{target}")]);
         }
-        Load::Put { run } => {
+        Load::Put { run } | Load::PutToSeed { run } => {
             wrk.args(["--script", "xtask/bench/put.lua", &format!("http://{address}/")]);
             wrk.args(["--", run]);
         }
     }
-    parse(&shell::output_of(&mut wrk)?)
+    parse(&shell::output_of(&mut wrk)?, load.refusals_percent_max())
 }
 
-fn parse(output: &str) -> Result<Round> {
+fn parse(output: &str, refusals_percent_max: u64) -> Result<Round> {
     let line = output.lines().find_map(|line| line.strip_prefix("RESULT "));
     let result: Value = serde_json::from_str(line.context("wrk printed no result")?)?;
     let number = |name: &str| {
         result.get(name).and_then(Value::as_u64).with_context(|| format!("wrk gave no {name}"))
     };
     let (bad, broken, requests) = (number("bad_status")?, number("broken")?, number("requests")?);
-    ensure!(bad == 0 && broken == 0, "{bad} of {requests} answers were refusals, {broken} broke");
+    let few = bad * 100 <= requests * refusals_percent_max;
+    ensure!(few && broken == 0, "{bad} of {requests} answers were refusals, {broken} broke");
     ensure!(requests > 0, "no request was answered");
     Ok(Round {
         requests,
@@ -90,9 +103,11 @@ mod tests {
                  \"p99_us\":9,\"bad_status\":{bad},\"broken\":0}}\n"
             )
         };
-        let round = parse(&line(0)).expect("good");
+        let round = parse(&line(0), 0).expect("good");
         assert_eq!((round.requests, round.per_second), (90, 30.0));
-        assert!(parse(&line(1)).is_err());
+        assert!(parse(&line(1), 0).is_err());
+        assert!(parse(&line(9), 10).is_ok());
+        assert!(parse(&line(10), 10).is_err());
     }
 
     #[test]

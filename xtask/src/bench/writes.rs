@@ -68,10 +68,9 @@ fn at_once(
     plan: Plan,
 ) -> Result<()> {
     let run = format!("many{number}");
-    let load = Load::Put { run: &run };
-    let theirs = load::round(seed, load, CONNECTIONS, plan)?;
+    let theirs = load::round(seed, Load::PutToSeed { run: &run }, CONNECTIONS, plan)?;
     let before = bucket_requests(moto)?;
-    let round = load::round(ours, load, CONNECTIONS, plan)?;
+    let round = load::round(ours, Load::Put { run: &run }, CONNECTIONS, plan)?;
     writes.bucket_requests += bucket_requests(moto)? - before;
     writes.ops += round.requests;
     println!(
