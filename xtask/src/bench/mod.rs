@@ -26,7 +26,7 @@ struct Plan {
     round: Duration,
 }
 
-const WHOLE: Plan = Plan { rounds: 5, round: Duration::from_secs(8) };
+const WHOLE: Plan = Plan { rounds: 5, round: Duration::from_secs(5) };
 const SMOKE: Plan = Plan { rounds: 1, round: Duration::from_secs(2) };
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
