@@ -2,6 +2,7 @@
 
 use crate::apply;
 use crate::bucket::Bucket;
+use crate::checkpoint::load;
 use crate::commit::Commit;
 use crate::env::Env;
 use crate::error::Result;
@@ -54,17 +55,33 @@ pub async fn read_commit(
     bytes.map(|bytes| Commit::decode(&object, &bytes)).transpose()
 }
 
-/// The state after commit `seq`, by replaying the log from its first commit; after the last commit
-/// where the log ends before. `None` without a log.
+/// The state after commit `seq`, from the newest good checkpoint up to it, if there is one, and the
+/// commits behind that; after the last commit where the log ends before. `None` without a log.
 ///
 /// # Errors
-/// `Unavailable` when the bucket cannot be read, `Damaged` or `Unsupported` for what it holds.
+/// `Unavailable` when the bucket cannot be read, `Damaged` or `Unsupported` for what it holds,
+/// `Pruned` for a commit that no checkpoint stands in for.
 pub async fn state_at(bucket: &Bucket, name: &CollectionName, seq: Seq) -> Result<Option<State>> {
     let log = Log::new(bucket.clone(), name.clone(), Env::real());
     if !exists(&log, Seq(1)).await? {
         return Ok(None);
     }
     let mut state = State::empty(LogId::ZERO);
+    for listed in load::list(&log).await?.into_iter().filter(|listed| listed.seq <= seq) {
+        let loaded = match load::manifest(&log, listed.seq).await {
+            Ok(manifest) => load::load_proved(&log, &manifest).await,
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Ok(found) => {
+                state = found;
+                break;
+            }
+            // The log is the truth; an earlier one, or none, does as well.
+            Err(error) if error.is_final() => {}
+            Err(error) => return Err(error),
+        }
+    }
     while state.seq() < seq {
         let count = REPLAY_WINDOW.min(seq.0 - state.seq().0);
         for read in log.read_window(state.seq().next(), count).await {

@@ -174,8 +174,7 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
     params(CollectionParameters, ReadHeaders),
     responses(
         (status = 200, description = "Its numbers as of now.", body = Status,
-            headers(("ETag" = String, description = "The collection's tag"))),
-        (status = 304, description = "The client has it already."),
+            headers(("ETag" = String, description = "The collection's tag, weak: for If-Match on writes"))),
         ReadProblems,
     )
 )]
@@ -185,8 +184,14 @@ pub(crate) async fn get(
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &name).await?;
-    let body = || Body::from(to_line(&Status::known(&name, &fetched.reading.state)));
-    Answer::new(&app, &fetched).collection(&conditions, body)
+    let state = &fetched.reading.state;
+    let body = || Body::from(to_line(&Status::known(&name, state)));
+    // The tag is that of the movies, for writes; other numbers move without it.
+    let mut response =
+        Answer::new(&app, &fetched).collection(&conditions.not_for_a_cache(), body)?;
+    let tag = HeaderValue::try_from(format!("W/\"{}\"", state.tag())).expect("a tag is ASCII");
+    response.headers_mut().insert(ETAG, tag);
+    Ok(response)
 }
 
 /// Create a collection

@@ -68,7 +68,8 @@ impl Origins {
     pub(crate) fn grant(&self, method: &Method, headers: &HeaderMap) -> Grant {
         let origin = match self {
             Self::Own => return Grant::default(),
-            Self::Any => headers.contains_key(ORIGIN).then_some(ANY),
+            // Whoever asks: what does not depend on the origin needs no `Vary`.
+            Self::Any => Some(ANY),
             Self::These(origins) => {
                 headers.get(ORIGIN).filter(|origin| origins.contains(origin)).cloned()
             }

@@ -113,6 +113,11 @@ impl ReadConditions {
         })
     }
 
+    /// Without the conditions that a cache sets: what they are about has no validator.
+    pub(crate) fn not_for_a_cache(self) -> Self {
+        Self { if_match: self.if_match, ..Self::default() }
+    }
+
     /// Judges something that exists, whose `ETag` is `etag` (without quotes) and that last
     /// changed at `modified`, where that may be told.
     pub(crate) fn judge(&self, etag: &str, modified: Option<Timestamp>) -> Verdict {

@@ -185,9 +185,7 @@ async fn the_operator_may_ask_for_412_and_for_preconditions() {
 async fn reads_answer_304_and_412_by_tag() {
     let client = Client::new().await;
     client.put(INCEPTION, "{}").await;
-    for path in
-        ["/api/movies", "/api/movies/query?year=2010", INCEPTION, "/api/collections/movies.json"]
-    {
+    for path in ["/api/movies", "/api/movies/query?year=2010", INCEPTION] {
         let tag = client.get(path).await.header("etag").to_owned();
         assert!(tag.starts_with('"'), "{path}");
         let read = |name: &'static str, value: String| {
@@ -203,6 +201,18 @@ async fn reads_answer_304_and_412_by_tag() {
         assert_eq!(failed.problem(), (412, "precondition-failed".to_owned()));
         assert_eq!(failed.header("etag"), tag);
     }
+}
+
+#[tokio::test]
+async fn the_status_of_a_collection_is_always_sent_and_its_tag_goes_on_writes() {
+    let client = Client::new().await;
+    client.put(INCEPTION, "{}").await;
+    let path = "/api/collections/movies.json";
+    let tag = client.get(path).await.header("etag").to_owned();
+    assert!(tag.starts_with("W/\"c-"), "{tag}");
+    assert_eq!(client.send("GET", path, &[("if-none-match", &tag)], "").await.status, 200);
+    assert_eq!(client.send("GET", path, &[("if-match", "\"x\"")], "").await.status, 412);
+    assert_eq!(client.put_with(INCEPTION, &[("if-match", &tag)], "{\"a\":1}").await.status, 200);
 }
 
 #[tokio::test]

@@ -44,7 +44,10 @@ const SOME_REJECTED: u8 = 3;
 /// more (what was stored stays, and is told).
 pub async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
     let name = CollectionName::parse(&args.collection)?;
-    let target = open(args, &name).await?;
+    let bucket = Bucket::open(&args.store.url())?;
+    if bucket.url() == "memory://" {
+        bail!("memory:// ends with this command; name a folder or a bucket with --store");
+    }
     let reading = args.clone();
     let read = Env::real().compute(move || read::read(&reading)).await;
     let shown = args.file.display();
@@ -59,6 +62,7 @@ pub async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
         content.rejects.push(Reject { place: None, reason, record })?;
     }
     content.rejects.finish()?;
+    let target = open(bucket, args, &name).await.context("nothing was stored")?;
     let count = content.pile.count() as u64;
     let pile = Arc::new(std::mem::take(&mut content.pile));
     let tally = match &target {
@@ -93,13 +97,10 @@ enum Target {
     Trial(Box<State>),
 }
 
-async fn open(args: &ImportArgs, name: &CollectionName) -> anyhow::Result<Target> {
-    let bucket = Bucket::open(&args.store.url())?;
-    if bucket.url() == "memory://" {
-        bail!("memory:// ends with this command; name a folder or a bucket with --store");
-    }
+async fn open(bucket: Bucket, args: &ImportArgs, name: &CollectionName) -> anyhow::Result<Target> {
     let replica = default_replica();
-    let options = Options { read_only: args.dry_run, replica, ..Options::default() };
+    // What is published, and how often, is the servers' choice.
+    let options = Options { read_only: args.dry_run, publish: None, replica, ..Options::default() };
     let nothing = State::empty(movies_store::key::LogId::ZERO);
     if args.dry_run && bucket.is_folder() && !Path::new(bucket.url()).exists() {
         return Ok(Target::Trial(Box::new(nothing)));
@@ -109,6 +110,10 @@ async fn open(args: &ImportArgs, name: &CollectionName) -> anyhow::Result<Target
     let Some(collection) = store.open(name, absent).await?.collection() else {
         return Ok(Target::Trial(Box::new(nothing)));
     };
+    let notes = store.warnings().iter().chain(collection.notes());
+    for note in notes {
+        writeln!(io::stderr(), "note: {}", plain(note))?;
+    }
     if args.dry_run {
         let state = collection.read(Freshness::AtMost(std::time::Duration::ZERO)).await?.state;
         store.close().await;

@@ -3,6 +3,8 @@
 //! Strict on purpose: a text whose words are neither months nor days is no date, else the room
 //! 1408 would be a year.
 
+use std::borrow::Cow;
+
 use movies_store::key::Year;
 
 /// A year, and whether the text said nothing but it.
@@ -38,7 +40,10 @@ const OTHERS: [&str; 9] = ["st", "nd", "rd", "th", "t", "z", "am", "pm", "of"];
 /// The year of `1998`, `1998-06-12`, `1998-06-12T20:00:00Z`, `Jun 12 1998`, `12-Jun-98`,
 /// `6/12/1998`, `19980612`; `None` where the text is no such date.
 pub(super) fn year_of(text: &str) -> Option<Dated> {
-    let text = text.trim();
+    let text = &without_time(text.trim());
+    if text.starts_with(['-', '+']) || is_fraction(text) {
+        return None;
+    }
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
         return of_digits(text);
     }
@@ -48,17 +53,41 @@ pub(super) fn year_of(text: &str) -> Option<Dated> {
         .copied()
         .filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
         .collect();
-    let year = match numbers.iter().find(|number| number.len() == 4) {
+    let long = |number: &&&str| number.len() == 4;
+    let only_numbers = words.len() == numbers.len();
+    if numbers.iter().filter(long).count() > 1 || only_numbers && text.contains(',') {
+        return None;
+    }
+    let year = match numbers.iter().find(long) {
         Some(number) => number.parse().ok()?,
         // Day, month and two digits of a year; with a time behind it nobody could tell.
         None => {
-            let parts = if words.len() == numbers.len() { 3 } else { 2 };
+            let parts = if only_numbers { 3 } else { 2 };
             let last = numbers.last().filter(|last| numbers.len() == parts && last.len() == 2)?;
             let short: u64 = last.parse().ok()?;
             short + if short > PIVOT { 1_900 } else { 2_000 }
         }
     };
     Some(Dated { year: Year::new(year)?, is_exact: false })
+}
+
+/// Whether it is a number that is no year: `1995.5`, `1e3`.
+fn is_fraction(text: &str) -> bool {
+    text.parse::<f64>().is_ok() && !text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// A date without its time of day, and without the zone behind that: in both stand numbers that
+/// could be taken for a year.
+fn without_time(text: &str) -> Cow<'_, str> {
+    let Some((before, after)) = text.split_once(':') else { return text.into() };
+    let date = before.trim_end_matches(|c: char| c.is_ascii_digit());
+    let rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || ":.".contains(c)).trim();
+    let is_zone = |c: char| c.is_ascii_digit() || c == ':';
+    let rest = match rest.strip_prefix(['+', '-']) {
+        Some(zone) => zone.trim_start_matches(is_zone),
+        None => rest,
+    };
+    format!("{date} {rest}").trim().to_owned().into()
 }
 
 fn of_digits(digits: &str) -> Option<Dated> {
@@ -130,6 +159,7 @@ mod tests {
             "06/12/98",
             "12.06.1998",
             "Fri, 12 Jun 1998 00:00:00 +0000",
+            "Fri, 12 Jun 98 00:00:00 +0000",
             "19980612",
             "1998-06-12T20:15:00Z",
             "1998-06-12 20:15:00.123456",
@@ -138,6 +168,9 @@ mod tests {
             " 1998 ",
             "1998/99",
             "1998-06",
+            "12 Jun 98 10:00 +0200",
+            "12/06/98 10:15:00.1234",
+            "Fri Jun 12 20:15:00 1998",
         ] {
             assert_eq!(year(text), Some(1998), "{text}");
         }
@@ -163,6 +196,10 @@ mod tests {
             "1998 (re-release)",
             "٢٠١٠",
             "1,998,000",
+            "1,2345",
+            "-1995",
+            "1995.5",
+            "1995 1996",
         ] {
             assert_eq!(year(text), None, "{text}");
         }

@@ -93,15 +93,28 @@ impl<R: Read> Splitter<R> {
             return Err(window.broken("the file is UTF-16; convert it to UTF-8"));
         }
         loop {
-            match window.rest().first() {
-                Some(b' ' | b'\t' | b'\r' | b'\n') => window.skip(1),
-                Some(b'[') => return Ok(Self::Array(array::Array::new(window))),
-                Some(b'{') => return Ok(Self::Lines(lines::Lines::new(window))),
+            let rest = window.rest();
+            let first = rest.iter().enumerate().find(|(_, byte)| !b" \t\r\n".contains(byte));
+            match first {
+                Some((at, b'[')) => {
+                    window.skip(at);
+                    return Ok(Self::Array(array::Array::new(window)));
+                }
+                Some((at, b'{')) => {
+                    window.skip(at);
+                    return Ok(Self::Lines(lines::Lines::new(window)));
+                }
+                // A tab before the first name is an unnamed column.
                 Some(_) => {
+                    let lines = rest.iter().take_while(|byte| b"\r\n".contains(byte)).count();
+                    window.skip(lines);
                     return Ok(Self::Table(Box::new(table::Table::open(window)?)));
                 }
                 None if window.at_end => return Err(window.broken("the file is empty")),
-                None => window.fill()?,
+                None => {
+                    window.skip(window.rest().len());
+                    window.fill()?;
+                }
             }
         }
     }

@@ -111,16 +111,24 @@ impl<R: Read> Table<R> {
     fn next_row(&mut self) -> Result<Option<Row>, Broken> {
         let (mut bytes, mut cells) = (0, 0);
         let mut unreadable = None;
+        let mut begun = false;
         loop {
             if self.window.rest().is_empty() && !self.window.at_end {
                 self.window.fill()?;
             }
+            // A line end ends a row, but not one that is inside a quoted cell.
+            let is_last = begun && self.window.rest().is_empty();
+            let content = if is_last { b"\n" } else { self.window.rest() };
             let (row, ends) = (&mut self.row, &mut self.ends);
             let room = row.get_mut(bytes..).unwrap_or_default();
             let places = ends.get_mut(cells..).unwrap_or_default();
-            let (result, taken, written, ended) =
-                self.reader.read_record(self.window.rest(), room, places);
-            self.window.skip(taken);
+            let (result, taken, written, ended) = self.reader.read_record(content, room, places);
+            if is_last && result == ReadRecordResult::InputEmpty {
+                let place = "a quote is not closed: the file ends inside a quoted cell";
+                return Err(self.window.broken(place));
+            }
+            self.window.skip(if is_last { 0 } else { taken });
+            begun |= taken > 0;
             bytes += written;
             cells += ended;
             match result {
