@@ -25,7 +25,7 @@ pub fn openapi_json() -> String {
 #[openapi(
     info(
         title = "movies-api",
-        description = "A highly available, linearizable movie catalogue whose log is a bucket.\n\nEvery read is linearizable unless the operator allows staleness. Every answer has a strong `ETag`: `m-<hash>` for a movie, `c-<log>-<version>` for lists. Send it back with `If-None-Match` on a read, with `If-Match` on a write; the prefix says which version is meant.",
+        description = "A highly available, linearizable movie catalogue whose log is a bucket.\n\nEvery read is linearizable unless the operator allows staleness. Every answer with movies has a strong `ETag`: `m-<hash>` for a movie, `c-<log>-<version>` for lists. Send it back with `If-None-Match` on a read, with `If-Match` on a write; the prefix says which version is meant.",
         license(name = "Apache-2.0", url = "https://www.apache.org/licenses/LICENSE-2.0"),
         contact(name = "The makers of movies-api"),
     ),

@@ -37,7 +37,7 @@ const LOOKS_MAX: u32 = 4;
 /// A file over this that is not ours is told, but not copied.
 const FOREIGN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How many checkpoints are asked whether an unknown content is theirs.
-const MANIFESTS_MAX: usize = 16;
+const MANIFESTS_MAX: usize = 400;
 /// How many editions are remembered that were tried.
 const TRIED_MAX: usize = 16;
 /// How long the op that moves the register may take.

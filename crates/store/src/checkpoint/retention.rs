@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::RUN_MAX;
 use super::load::{self, Listed};
 use crate::bucket::{Failure, modified_at};
 use crate::error::{Error, Result};
@@ -41,9 +42,25 @@ fn before(at: Timestamp, long: Duration) -> Timestamp {
     at.plus_ms(-i64::try_from(long.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Deletes manifests that nobody needs, one after the other. Cancel safe.
-pub(super) async fn thin(log: &Log, listed: &[Listed], grace: Duration) -> Result<(), Failure> {
-    for seq in obsolete(listed, grace) {
+/// Whether the published file may show it though the log does not say so yet: an edition whose op
+/// was lost is known by its manifest alone.
+fn may_be_published(manifest: &Listed, newest: &Listed, published: Seq) -> bool {
+    manifest.seq > published && manifest.at >= before(newest.at, RUN_MAX)
+}
+
+/// Deletes manifests that nobody needs, one after the other; `published` is the last commit that
+/// the published file shows, as the log says. Cancel safe.
+pub(super) async fn thin(
+    log: &Log,
+    listed: &[Listed],
+    grace: Duration,
+    published: Seq,
+) -> Result<(), Failure> {
+    let Some(newest) = listed.first() else { return Ok(()) };
+    let obsolete = obsolete(listed, grace);
+    let spared = listed.iter().filter(|manifest| may_be_published(manifest, newest, published));
+    let spared: BTreeSet<Seq> = spared.map(|manifest| manifest.seq).collect();
+    for seq in obsolete.into_iter().filter(|seq| !spared.contains(seq)) {
         let object = load::object(log, seq);
         tracing::debug!(object, "an old checkpoint goes");
         log.bucket().delete(&log.bucket().path(&object)).await?;
@@ -104,6 +121,16 @@ mod tests {
             listed.iter().map(|manifest| manifest.seq).filter(|seq| !gone.contains(seq)).collect();
         kept.reverse();
         kept.into_iter().map(|seq| seq.0).collect()
+    }
+
+    #[test]
+    fn what_may_be_published_stays_for_an_hour() {
+        let at = |seq, ms| Listed { seq: Seq(seq), at: Timestamp(ms) };
+        let newest = at(9, 2 * HOUR_MS);
+        let stays = |manifest| may_be_published(&manifest, &newest, Seq(5));
+        assert!(stays(at(6, HOUR_MS)) && stays(at(8, 2 * HOUR_MS)));
+        assert!(!stays(at(5, 2 * HOUR_MS)), "the log knows of it");
+        assert!(!stays(at(6, HOUR_MS - 1)), "nobody is still at it");
     }
 
     #[test]

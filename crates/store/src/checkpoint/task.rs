@@ -14,6 +14,7 @@ use super::write::{Draft, Written};
 use super::{CheckpointOptions, RUN_MAX, retention};
 use crate::collection::Shared;
 use crate::error::{Error, Result};
+use crate::key::Seq;
 use crate::log::Log;
 use crate::publish::Publisher;
 use crate::state::State;
@@ -272,7 +273,8 @@ impl Checkpointer {
             return;
         }
         let grace = self.options.grace;
-        if let Err(failure) = retention::thin(&self.log, &listed, grace).await {
+        let published = self.shared.latest().file().map_or(Seq::ZERO, |file| file.seq);
+        if let Err(failure) = retention::thin(&self.log, &listed, grace, published).await {
             tracing::debug!(collection = %self.log.name(), reason = %failure.reason, "an old checkpoint stays");
         }
         let now = self.log.env().instant();
