@@ -7,7 +7,7 @@ pub const FAILED_ONCE: &[(u64, u32)] = &[
     // A collection that had just been opened took its state for as young as its opening.
     (162, 200),
     (217, 200),
-    // A file with the register's content was overwritten though it was a later edition already.
+    // A fault in the self-test made the published file be overwritten without a condition.
     (165, 200),
     // An edition whose op was lost was taken for a stranger's when its checkpoint had gone.
     (243, 200),

@@ -102,39 +102,50 @@ async fn verdict(bucket: &Bucket, env: &Env, path: &Path, found: &Found) -> Resu
     Ok(if_match_warning(bucket, path, found).await.into_iter().collect())
 }
 
-/// Finds out how the store takes a condition on a replacement, which publication needs.
+/// Finds out how the store takes a condition on a replacement, which publication needs. What fails
+/// in passing is no verdict: without one the condition is sent as every store should take it.
 async fn if_match_warning(bucket: &Bucket, path: &Path, found: &Found) -> Option<String> {
     if bucket.is_folder() {
         return None;
     }
-    let seen = &found.meta;
-    let replace = |tag: String, seen: ObjectMeta| async move {
-        bucket.replace_if(path, vec![body(0)], Some(tag), &seen).await
-    };
     // A generation that never was, too: GCS looks at nothing else.
-    let other = ObjectMeta { version: Some("1".to_owned()), ..seen.clone() };
-    let wrong = replace("\"00000000000000000000000000000000\"".to_owned(), other).await;
-    let tag = seen.e_tag.clone().unwrap_or_default();
-    let forms =
-        [(IfMatch::Quoted, tag.clone()), (IfMatch::Unquoted, tag.trim_matches('"').to_owned())];
-    let verb = match wrong {
-        Replaced::Yes(_) => "ignores",
-        // Without proof that it looks at the condition it is not relied on.
-        Replaced::Unknown(_) => "does not say what it makes of",
-        Replaced::Changed | Replaced::Refused(_) => {
-            for (form, tag) in forms {
-                if matches!(replace(tag, seen.clone()).await, Replaced::Yes(_)) {
-                    bucket.learn_if_match(form);
-                    return None;
+    let other = ObjectMeta { version: Some("1".to_owned()), ..found.meta.clone() };
+    let wrong = Some("\"00000000000000000000000000000000\"".to_owned());
+    let ignored = bucket.replace_if(path, vec![body(0)], wrong, &other).await;
+    let verb = if matches!(ignored, Replaced::Yes(_)) {
+        "ignores"
+    } else {
+        for _ in 0..ATTEMPTS {
+            for form in [IfMatch::Quoted, IfMatch::Unquoted] {
+                match takes(bucket, path, form).await {
+                    Some(true) => {
+                        bucket.learn_if_match(form);
+                        return None;
+                    }
+                    Some(false) => {}
+                    None => return None,
                 }
             }
-            "refuses"
         }
+        "refuses"
     };
     bucket.learn_if_match(IfMatch::Never);
     Some(format!(
         "the store {verb} If-Match on a PUT: an edit of the published file that races with a publication could be overwritten"
     ))
+}
+
+/// Whether the store replaces an object whose tag is right, in this form; `None` where it does not
+/// say.
+async fn takes(bucket: &Bucket, path: &Path, form: IfMatch) -> Option<bool> {
+    let seen = bucket.head(path).await.ok()??;
+    let tag = seen.e_tag.clone().unwrap_or_default();
+    let tag = if form == IfMatch::Unquoted { tag.trim_matches('"').to_owned() } else { tag };
+    match bucket.replace_if(path, vec![body(0)], Some(tag), &seen).await {
+        Replaced::Yes(_) => Some(true),
+        Replaced::Changed | Replaced::Refused(_) => Some(false),
+        Replaced::Unknown(_) => None,
+    }
 }
 
 fn body(racer: usize) -> Bytes {
