@@ -203,6 +203,7 @@ pub(crate) struct WriteHeaders {
         required = false,
         nullable = false,
         rename = "Idempotency-Key",
+        pattern = r#"^([!#-~]([ -~]{0,253}[!-~])?|"([ !#-\[\]-~]|\\["\\]){1,255}")$"#,
         example = "\"8e03978e-40d5-43dd-bc93-6894a57f9324\""
     )]
     idempotency_key: Option<String>,
