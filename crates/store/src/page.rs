@@ -28,6 +28,8 @@ pub const ARRAY_OPEN: &[u8] = b"[";
 pub const COMMA: &[u8] = b",";
 /// What stands behind the last page.
 pub const ARRAY_CLOSE: &[u8] = b"\n]\n";
+/// The array of no pages.
+pub const EMPTY_ARRAY: &[u8] = b"[]\n";
 
 /// An immutable sorted run of movies; never empty.
 #[derive(Debug)]

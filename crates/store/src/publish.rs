@@ -14,7 +14,7 @@ use object_store::ObjectMeta;
 use tokio::time::Instant;
 
 use crate::bucket::{Created, Found, Got, Replaced, Replacement, is_same, unquoted};
-use crate::checkpoint::{Manifest, load, rendering};
+use crate::checkpoint::{Manifest, load};
 use crate::collection::WeakCollection;
 use crate::commit::{Action, FileRegister, Group};
 use crate::error::{Error, Result};
@@ -207,7 +207,7 @@ impl Publisher {
             let name = self.log.name();
             let new = Replacement {
                 path: &path,
-                pieces: rendering::pieces(&edition.movies).collect(),
+                pieces: edition.movies.array().collect(),
                 seen: seen.as_ref(),
                 aside: &|content| genesis::aside_object(name, self.log.env().now(), content),
             };

@@ -19,7 +19,7 @@ use http_body::{Frame, SizeHint};
 use movies_store::Reading;
 use movies_store::gzip::{Compressor, Joiner, Whole};
 use movies_store::key::{MovieKey, Year};
-use movies_store::page::{ARRAY_CLOSE, ARRAY_OPEN, COMMA, Page, Row};
+use movies_store::page::{ARRAY_CLOSE, ARRAY_OPEN, COMMA, EMPTY_ARRAY, Page, Row};
 use movies_store::snapshot::Query;
 
 use super::filter::Filter;
@@ -28,8 +28,6 @@ use super::filter::Filter;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// How many missing blocks of one gzip stream are made at once.
 const BLOCKS_AHEAD: usize = 4;
-
-const EMPTY: &[u8] = b"[]\n";
 
 /// The state was taken away from a download in the middle.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +46,10 @@ pub(crate) fn line(json: &[u8]) -> Bytes {
 pub(crate) fn catalogue(reading: &Reading) -> Body {
     let movies = reading.state.movies();
     if movies.count() == 0 {
-        return Body::from(EMPTY);
+        return Body::from(EMPTY_ARRAY);
     }
-    let brackets_bytes = ARRAY_OPEN.len() + ARRAY_CLOSE.len() - COMMA.len();
     Body::new(Catalogue {
-        left: movies.wire_bytes() + brackets_bytes as u64,
+        left: movies.array_bytes(),
         pages: Pages::new(reading.pin(), At::First),
         at: Place::Start,
     })
@@ -95,7 +92,7 @@ pub(crate) fn matches(reading: &Reading, filter: Filter) -> Body {
         Filter::All => return catalogue(reading),
         Filter::One(key) => {
             return Body::from(movies.get(&key).map_or_else(
-                || Bytes::from_static(EMPTY),
+                || Bytes::from_static(EMPTY_ARRAY),
                 |row| {
                     let mut array = Array::with_capacity(row.json.len() + 16);
                     array.push(&row.json);
@@ -151,7 +148,7 @@ impl Array {
     }
 
     fn finish(mut self) -> Bytes {
-        self.bytes.put_slice(if self.is_begun { ARRAY_CLOSE } else { EMPTY });
+        self.bytes.put_slice(if self.is_begun { ARRAY_CLOSE } else { EMPTY_ARRAY });
         self.bytes.freeze()
     }
 }

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::OrdMap;
 use tokio::sync::OnceCell;
 
 use crate::gzip::Whole;
 use crate::key::{MovieKey, Seq, Year};
 use crate::movie::Movie;
-use crate::page::{Cutter, PAGE_BYTES_MIN, Page, Row};
+use crate::page::{ARRAY_CLOSE, ARRAY_OPEN, COMMA, Cutter, EMPTY_ARRAY, PAGE_BYTES_MIN, Page, Row};
 
 /// Every movie at one moment. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +53,33 @@ impl Snapshot {
     #[must_use]
     pub fn wire_bytes(&self) -> u64 {
         self.wire_bytes
+    }
+
+    /// The movies as a JSON array, one a line: the body of `GET /api/movies` and the published
+    /// file, as slices of the pages. The same movies always give the same bytes.
+    pub fn array(&self) -> impl Iterator<Item = Bytes> + '_ {
+        let (open, close) = match self.count {
+            0 => (EMPTY_ARRAY, &[][..]),
+            _ => (ARRAY_OPEN, ARRAY_CLOSE),
+        };
+        // Every page begins with a comma; the very first one has no movie before it.
+        let pages = self
+            .pages
+            .values()
+            .enumerate()
+            .map(|(index, page)| page.wire().slice(if index == 0 { COMMA.len() } else { 0 }..));
+        std::iter::once(Bytes::from_static(open))
+            .chain(pages)
+            .chain(std::iter::once(Bytes::from_static(close)))
+    }
+
+    /// The length of that array, in bytes.
+    #[must_use]
+    pub fn array_bytes(&self) -> u64 {
+        match self.count {
+            0 => EMPTY_ARRAY.len() as u64,
+            _ => (ARRAY_OPEN.len() - COMMA.len() + ARRAY_CLOSE.len()) as u64 + self.wire_bytes,
+        }
     }
 
     /// The bytes of all pages that were replaced on the way here.

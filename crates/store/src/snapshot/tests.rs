@@ -26,6 +26,23 @@ fn an_edit() -> impl Strategy<Value = (MovieKey, Option<usize>)> {
     ((0_u16..200, 2000_u16..2003), size).prop_map(|((name, year), size)| (key(name, year), size))
 }
 
+#[test]
+fn a_catalogue_is_an_array_one_movie_a_line() {
+    let mut edits = Edits::new();
+    for name in ["b", "a"] {
+        let key = MovieKey::parse(name, Year::new(1).unwrap()).unwrap();
+        let movie = Movie::parse(key.clone(), b"{}", MovieLimits::default()).unwrap();
+        edits.insert(key, Some((movie, Seq(1))));
+    }
+    let (none, two) = (Snapshot::default(), Snapshot::default().with(&edits, Seq(1)));
+    for (movies, text) in
+        [(none, "[]\n"), (two, "[\n{\"name\":\"a\",\"year\":1},\n{\"name\":\"b\",\"year\":1}\n]\n")]
+    {
+        assert_eq!(movies.array().collect::<Vec<_>>().concat(), text.as_bytes());
+        assert_eq!(movies.array_bytes(), text.len() as u64);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -87,15 +87,10 @@ fn write(state: &State, format: ExportFormat, out: &mut dyn Write) -> anyhow::Re
 
 /// The very bytes of `GET /api/movies`.
 fn write_array(state: &State, out: &mut dyn Write) -> anyhow::Result<()> {
-    let mut pages = state.movies().pages();
-    let Some(first) = pages.next() else { return Ok(out.write_all(b"[]\n")?) };
-    out.write_all(b"[")?;
-    // All but the comma before the first movie.
-    out.write_all(&first.wire().slice(1..))?;
-    for page in pages {
-        out.write_all(page.wire())?;
+    for piece in state.movies().array() {
+        out.write_all(&piece)?;
     }
-    Ok(out.write_all(b"\n]\n")?)
+    Ok(())
 }
 
 fn write_lines(state: &State, out: &mut dyn Write) -> anyhow::Result<()> {
