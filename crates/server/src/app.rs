@@ -1,6 +1,6 @@
 //! What requests share: the store, the parsed settings and whether this replica is draining.
 //!
-//! Owns [`App`] and the one function that turns it into a [`Router`]. Never reads the
+//! Owns [`App`] and the one function that turns it into an [`Endpoint`]. Never reads the
 //! environment or a flag: `config.rs` does that and hands over [`Settings`].
 
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use axum::Router;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use movies_store::Store;
 use movies_store::key::CollectionName;
@@ -16,6 +15,8 @@ use movies_store::movie::MovieLimits;
 
 use crate::http;
 use crate::http::caching::Stamp;
+
+pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
 
 /// What requests share. Cheap to clone.
@@ -188,13 +189,13 @@ impl App {
 }
 
 /// The whole HTTP side: every route and layer.
-pub fn router(app: App) -> Router {
-    http::router(app)
+pub fn endpoint(app: App) -> Endpoint {
+    http::endpoint(app)
 }
 
 /// `/livez` and `/readyz` alone, for an admin listener.
-pub fn health_router(app: App) -> Router {
-    http::health_router(app)
+pub fn health_endpoint(app: App) -> Endpoint {
+    http::health_endpoint(app)
 }
 
 #[cfg(test)]

@@ -9,3 +9,4 @@ pub mod openapi;
 mod outgoing;
 pub mod serve;
 pub mod telemetry;
+pub mod workers;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use http::{Request, Response, Version};
 use http_body::Body as _;
@@ -25,12 +24,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
-use tower::ServiceExt;
 use tower_http::timeout::TimeoutBody;
 use tracing::{debug, warn};
 
+use crate::app::Endpoint;
 use crate::outgoing::{Outgoing, Pace};
 use crate::telemetry::RequestLine;
+use crate::workers::Workers;
 
 /// The most headers of a request; hyper itself answers 431 over it.
 const HEADERS_MAX: usize = 100;
@@ -65,17 +65,19 @@ pub struct ConnectionLimits {
     pub stall_timeout: Duration,
 }
 
-/// Serves `router` on `socket` until `stop` is done; then accepts nothing more and ends when the
+/// Serves `endpoint` on `socket` until `stop` is done; then accepts nothing more and ends when the
 /// last request in flight is answered. Dropping the future stops accepting and leaves the open
-/// connections to their tasks.
+/// connections to `workers`.
 pub async fn serve(
     socket: TcpListener,
-    router: Router,
+    endpoint: Endpoint,
     limits: ConnectionLimits,
+    workers: Arc<Workers>,
     stop: impl Future<Output = ()>,
 ) {
     let acceptor = Acceptor {
-        router,
+        endpoint,
+        workers,
         builder: Arc::new(builder(limits)),
         limits,
         permits: Arc::new(Semaphore::new(limits.connections_max)),
@@ -146,7 +148,8 @@ fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
 
 /// What new connections get.
 struct Acceptor {
-    router: Router,
+    endpoint: Endpoint,
+    workers: Arc<Workers>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     limits: ConnectionLimits,
     permits: Arc<Semaphore>,
@@ -155,7 +158,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Gives a new connection its own task, or refuses it.
+    /// Gives a new connection to a worker, or refuses it.
     fn take(&self, stream: TcpStream) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
@@ -164,12 +167,12 @@ impl Acceptor {
             return;
         };
         let connection = Connection {
-            router: self.router.clone(),
+            endpoint: self.endpoint.clone(),
             builder: Arc::clone(&self.builder),
             limits: self.limits,
             watcher: self.graceful.watcher(),
         };
-        tokio::spawn(async move {
+        self.workers.spawn(stream, async move |stream| {
             connection.run(stream).await;
             drop(permit);
         });
@@ -200,7 +203,7 @@ async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
 
 /// One accepted connection.
 struct Connection {
-    router: Router,
+    endpoint: Endpoint,
     builder: Arc<auto::Builder<TokioExecutor>>,
     limits: ConnectionLimits,
     watcher: Watcher,
@@ -217,7 +220,7 @@ impl Connection {
         socket.set_write_timeout(Some(stall));
         let movement = Arc::new(Movement::new());
         let service = service_fn(|request| {
-            answer(self.router.clone(), Arc::clone(&movement), stall, request)
+            answer(self.endpoint.clone(), Arc::clone(&movement), stall, request)
         });
         let served = self.builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
         let mut served = pin!(self.watcher.watch(served));
@@ -242,7 +245,7 @@ impl Connection {
 }
 
 async fn answer(
-    router: Router,
+    endpoint: Endpoint,
     movement: Arc<Movement>,
     stall: Duration,
     request: Request<Incoming>,
@@ -256,8 +259,8 @@ async fn answer(
         true => Body::empty(),
         false => Body::new(TimeoutBody::new(stall, body)),
     });
-    let response = router.oneshot(request).await?;
-    line.write(&response, begun.elapsed());
+    let response = endpoint.answer(request).await;
+    line.write(&response, begun);
     drop(running);
     let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
     Ok(response.map(|body| Outgoing::new(body, pace)))
@@ -319,7 +322,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.moved();
+        // What HTTP/1.1 connections do is watched elsewhere.
+        if !self.0.http1.load(Ordering::Relaxed) {
+            self.0.moved();
+        }
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

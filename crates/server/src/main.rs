@@ -34,11 +34,7 @@ fn main() -> ExitCode {
 fn run_server(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     telemetry::init(args.telemetry.log_format, &args.telemetry.log_level);
     install_tls();
-    let mut builder = Builder::new_multi_thread();
-    if let Some(workers) = args.listen.workers {
-        builder.worker_threads(workers.into());
-    }
-    let runtime = builder.enable_all().build()?;
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve::run(args));
     // A write that hangs in the system must not hold up the exit that was decided on.
     runtime.shutdown_background();

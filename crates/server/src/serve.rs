@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -20,6 +21,7 @@ use tracing::{info, warn};
 use crate::app::{self, App};
 use crate::config::{BUILD, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
+use crate::workers::Workers;
 
 /// File descriptors beside those of connections: the bucket's, listeners, standard streams.
 const SPARE_FILES: u64 = 256;
@@ -63,17 +65,20 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let limits = connection_limits(&args.limits);
+    let workers = Arc::new(Workers::start(args.listen.workers()).context("cannot start threads")?);
     if let Some(admin) = admin {
         // It answers until the very end, so that the drain can be watched.
-        let router = app::health_router(app.clone());
-        tokio::spawn(listener::serve(admin, router, limits, std::future::pending()));
+        let endpoint = app::health_endpoint(app.clone());
+        let workers = Arc::clone(&workers);
+        tokio::spawn(listener::serve(admin, endpoint, limits, workers, std::future::pending()));
     }
     let (stop, mut stopped) = watch::channel(());
     let stopped = async move {
         // A dropped sender is a reason to stop as well.
         let _: Result<(), watch::error::RecvError> = stopped.changed().await;
     };
-    let serving = tokio::spawn(listener::serve(api, app::router(app.clone()), limits, stopped));
+    let endpoint = app::endpoint(app.clone());
+    let serving = tokio::spawn(listener::serve(api, endpoint, limits, workers, stopped));
     tokio::select! {
         biased;
         () = signals.next() => {}

@@ -5,10 +5,10 @@
 //! address of a client ever stands in one.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
+use tokio::time::Instant;
 use tracing::{Level, enabled};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -86,15 +86,15 @@ impl RequestLine {
         Self { method: request.method().clone(), route: route(request.uri().path()) }
     }
 
-    /// Writes the line; `took` is the time to the answer's head.
-    pub fn write<B: Body>(&self, response: &Response<B>, took: Duration) {
+    /// Writes the line; it tells the time from `begun` to the answer's head.
+    pub fn write<B: Body>(&self, response: &Response<B>, begun: Instant) {
         let status = response.status();
         if status < StatusCode::BAD_REQUEST && self.method.is_safe() && !tells_reads() {
             return;
         }
         let (method, route) = (self.method.as_str(), self.route);
         let bytes = response.body().size_hint().exact();
-        let ms = took.as_micros() as f64 / 1_000.0;
+        let ms = begun.elapsed().as_micros() as f64 / 1_000.0;
         let id = response.headers().get("x-request-id").map(HeaderValue::as_bytes);
         let id = String::from_utf8_lossy(id.unwrap_or_default());
         macro_rules! line {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::key::{BatchId, LogId, Timestamp};
@@ -30,10 +31,11 @@ struct Inner {
 }
 
 /// Where work over a millisecond goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Compute {
-    /// To tokio's blocking threads.
-    Threads,
+    /// To the blocking threads of the runtime that the store was started on, which also has its
+    /// tasks, whichever runtime its caller is on.
+    Threads(Handle),
     /// On the caller's thread: one thread, one order of events.
     Inline,
 }
@@ -64,6 +66,9 @@ pub enum Mutant {
 
 impl Env {
     /// The real world.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     #[must_use]
     pub fn real() -> Self {
         let wall = || {
@@ -71,7 +76,7 @@ impl Env {
             let since = now.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
         };
-        Self::new(rand::make_rng(), Box::new(wall), Compute::Threads, None)
+        Self::new(rand::make_rng(), Box::new(wall), Compute::Threads(Handle::current()), None)
     }
 
     /// A world that replays: randomness from `seed`, the wall clock from `wall`, everything on
@@ -131,9 +136,9 @@ impl Env {
 
     /// Runs a task beside the caller's. The runtime must be tokio's.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let handle = tokio::spawn(task).abort_handle();
-        if self.inner.compute == Compute::Inline {
-            self.tasks().push(handle);
+        match &self.inner.compute {
+            Compute::Inline => self.tasks().push(tokio::spawn(task).abort_handle()),
+            Compute::Threads(runtime) => drop(runtime.spawn(task)),
         }
     }
 
@@ -152,9 +157,9 @@ impl Env {
     ///
     /// Dropping the future does not stop the work.
     pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match self.inner.compute {
+        match &self.inner.compute {
             Compute::Inline => work(),
-            Compute::Threads => match tokio::task::spawn_blocking(work).await {
+            Compute::Threads(runtime) => match runtime.spawn_blocking(work).await {
                 Ok(done) => done,
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },

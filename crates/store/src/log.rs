@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::path::Path;
+use tokio::time::Instant;
 
 use crate::bucket::{Bucket, Created, Failure, Folder, Got};
 use crate::env::Env;
@@ -75,8 +76,8 @@ impl Log {
     }
 
     /// Whether commit `seq` is absent right now, where that can be told without a round trip.
-    pub(crate) fn is_absent(&self, seq: Seq) -> Option<bool> {
-        self.folder.as_ref()?.is_absent(seq, self.env.instant())
+    pub(crate) fn is_absent(&self, seq: Seq, now: Instant) -> Option<bool> {
+        self.folder.as_ref()?.is_absent(seq, now)
     }
 
     /// Creates commit `seq` only if that number is free. On a folder, `Yes` means that file and
@@ -85,7 +86,8 @@ impl Log {
         match self.bucket.create(&self.bucket.path(&self.object(seq)), bytes).await {
             // A folder is linked first and synced then: a refusal may have come after the link.
             Created::Refused(failure)
-                if self.folder.is_some() && self.is_absent(seq) != Some(true) =>
+                if self.folder.is_some()
+                    && self.is_absent(seq, self.env.instant()) != Some(true) =>
             {
                 Created::Unknown(failure)
             }

@@ -5,6 +5,8 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, not Markdown")]
 
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -187,6 +189,15 @@ pub struct ListenArgs {
     #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_TIMEOUT", value_parser = duration)]
     #[arg(default_value = "25s")]
     pub drain_timeout: Duration,
+}
+
+impl ListenArgs {
+    /// How many threads serve connections.
+    #[must_use]
+    pub fn workers(&self) -> NonZeroUsize {
+        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        self.workers.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or_else(cores)
+    }
 }
 
 /// How conditional writes are answered, and to whose pages.
@@ -464,8 +475,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn a_replica_that_nobody_named_is_unlike_every_other() {
+    #[tokio::test]
+    async fn a_replica_that_nobody_named_is_unlike_every_other() {
         let (one, other) = (default_replica(), default_replica());
         assert_ne!(one, other);
         assert_eq!(replica(&one), Ok(one.clone()));

@@ -5,6 +5,7 @@
 //! cache.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
@@ -40,6 +41,7 @@ pub(crate) struct Stamp {
     version: HeaderValue,
     changed_at: Timestamp,
     last_modified: Option<HeaderValue>,
+    is_settled: AtomicBool,
 }
 
 /// A tag in both the forms that are needed.
@@ -70,17 +72,26 @@ impl Stamp {
             last_modified: at
                 .and_then(|at| printer.timestamp_to_rfc9110_string(&at).ok())
                 .and_then(|date| HeaderValue::try_from(date).ok()),
+            is_settled: AtomicBool::new(false),
         }
     }
 
     /// Since when it is as it is, where that may be told.
     fn modified(&self) -> Option<(Timestamp, &HeaderValue)> {
+        // Once old enough, always; the clock is not asked again.
+        if !self.is_settled.load(Ordering::Relaxed) {
+            self.is_settled.store(self.has_settled(), Ordering::Relaxed);
+        }
+        let settled = self.is_settled.load(Ordering::Relaxed);
+        self.last_modified.as_ref().filter(|_| settled).map(|date| (self.changed_at, date))
+    }
+
+    fn has_settled(&self) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
         let settled = now.saturating_sub(self.changed_at.0) >= MODIFIED_AGE_MIN_MS;
         // Before the first change there is no date.
-        let settled = settled && self.changed_at > Timestamp::default();
-        self.last_modified.as_ref().filter(|_| settled).map(|date| (self.changed_at, date))
+        settled && self.changed_at > Timestamp::default()
     }
 }
 

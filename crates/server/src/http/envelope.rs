@@ -1,23 +1,23 @@
-//! The one layer around every route: request ids, limits, deadline, panics, timing, and the
-//! rendering of problems. One layer, not one a feature: it is on the path of every read.
+//! What is around every route: request ids, limits, deadline, panics, timing, and the rendering of
+//! problems. One function, not a layer a feature: it is on the path of every read, where each layer
+//! of axum's costs allocations.
 
 use std::any::Any;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tower::{Layer, Service};
+use tower::Service as _;
 
 use super::access::{SERVER_TIMING, timing};
 use super::cors::Grant;
@@ -31,11 +31,12 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
-/// Puts the envelope around a service.
+/// The routes of a listener in their envelope. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Envelope {
-    pub(crate) app: App,
-    pub(crate) hosts: Hosts,
+pub struct Endpoint {
+    app: App,
+    hosts: Hosts,
+    routes: Router,
 }
 
 /// By which names the service may be called.
@@ -48,50 +49,25 @@ pub(crate) enum Hosts {
     Any,
 }
 
-impl<S> Layer<S> for Envelope {
-    type Service = Enveloped<S>;
-
-    fn layer(&self, inner: S) -> Enveloped<S> {
-        Enveloped { app: self.app.clone(), hosts: self.hosts, inner }
-    }
-}
-
-/// A service within its envelope.
-#[derive(Clone, Debug)]
-pub(crate) struct Enveloped<S> {
-    app: App,
-    hosts: Hosts,
-    inner: S,
-}
-
-impl<S> Service<Request> for Enveloped<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(context)
+impl Endpoint {
+    pub(crate) fn new(app: App, hosts: Hosts, routes: Router) -> Self {
+        Self { app, hosts, routes }
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    /// The answer to one request, whatever happens behind it. A write that the store has accepted
+    /// is committed even when the future is dropped.
+    pub async fn answer(&self, request: Request) -> Response {
         let settings = self.app.settings();
         let sender = Sender::of(&request, settings);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
             .then_some(settings.request_deadline);
-        let checked = limits::check(settings, self.hosts, &request);
-        let answer = checked.map(|()| self.inner.call(request));
-        Box::pin(async move {
-            let response = match answer {
-                Ok(answer) => guarded(answer, deadline).await,
-                Err(problem) => problem.into_response(),
-            };
-            Ok(sender.finish(response))
-        })
+        let response = match limits::check(settings, self.hosts, &request) {
+            // A router is always ready.
+            Ok(()) => guarded(async { self.routes.clone().call(request).await }, deadline).await,
+            Err(problem) => problem.into_response(),
+        };
+        sender.finish(response)
     }
 }
 

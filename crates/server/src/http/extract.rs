@@ -42,6 +42,9 @@ impl DecodeError {
 /// Decodes one segment of a path, once. A plus stays a plus.
 pub(crate) fn decode_segment(raw: &str) -> Result<Cow<'_, str>, DecodeError> {
     let mut rest = raw.as_bytes();
+    if memchr::memchr(b'%', rest).is_none() {
+        return Ok(Cow::Borrowed(raw));
+    }
     while let Some(at) = memchr::memchr(b'%', rest) {
         match rest.get(at + 1..at + 3) {
             Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => {

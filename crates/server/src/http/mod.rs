@@ -13,7 +13,8 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::openapi::Base;
-use envelope::{Envelope, Hosts};
+pub use envelope::Endpoint;
+use envelope::Hosts;
 use problem::{METHOD_NOT_ALLOWED, Problem};
 
 mod about;
@@ -61,21 +62,20 @@ pub(crate) fn api() -> utoipa::openapi::OpenApi {
     documented().merge(health()).into_openapi()
 }
 
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn endpoint(app: App) -> Endpoint {
     let health = if app.settings().health_apart { OpenApiRouter::new() } else { health() };
     let (router, _document) = documented().merge(health).split_for_parts();
     let docs = axum::routing::get(about::docs_asset).fallback(other_method(GET_ONLY));
     finish(router.route("/docs/{*file}", docs), app, Hosts::Configured)
 }
 
-pub(crate) fn health_router(app: App) -> Router {
+pub(crate) fn health_endpoint(app: App) -> Endpoint {
     let (router, _document) = health().split_for_parts();
     finish(router, app, Hosts::Any)
 }
 
-/// What is around the routes, from the inside out.
-fn finish(router: Router<App>, app: App, hosts: Hosts) -> Router {
-    router.fallback(unknown_path).layer(Envelope { app: app.clone(), hosts }).with_state(app)
+fn finish(router: Router<App>, app: App, hosts: Hosts) -> Endpoint {
+    Endpoint::new(app.clone(), hosts, router.fallback(unknown_path).with_state(app))
 }
 
 /// A route that answers `OPTIONS`, and methods that it does not take.

@@ -1,18 +1,17 @@
 //! The routes, called in this process over a bucket in memory.
 
-use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use movies_store::{Bucket, Env, Options, Store};
-use tower::ServiceExt as _;
 
-use crate::app::{App, Collections, PreconditionStatus, Settings, router};
+use crate::app::{App, Collections, PreconditionStatus, Settings, endpoint};
+use crate::http::Endpoint;
 
 /// A client of a service of its own.
 struct Client {
     app: App,
-    router: Router,
+    endpoint: Endpoint,
 }
 
 #[derive(Debug)]
@@ -52,7 +51,7 @@ impl Client {
         let bucket = Bucket::open("memory://").unwrap();
         let store = Store::start(bucket, Env::real(), options).await.unwrap();
         let app = App::new(store, settings);
-        Self { router: router(app.clone()), app }
+        Self { endpoint: endpoint(app.clone()), app }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
@@ -61,7 +60,7 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.endpoint.answer(request).await;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer {
@@ -509,11 +508,9 @@ async fn pages_for_people_and_json_for_programs() {
     let mut count = 0;
     for reference in references {
         count += 1;
-        let asset = client
-            .router
-            .clone()
-            .oneshot(Request::get(format!("/{reference}")).body(Body::empty()).unwrap());
-        assert_eq!(asset.await.unwrap().status(), StatusCode::OK, "{reference}");
+        let request = Request::get(format!("/{reference}")).body(Body::empty()).unwrap();
+        let asset = client.endpoint.answer(request).await;
+        assert_eq!(asset.status(), StatusCode::OK, "{reference}");
     }
     assert!(count >= 5, "{docs}");
 }
@@ -559,7 +556,7 @@ async fn long_answers_come_in_pieces_and_are_whole() {
 async fn begun(client: &Client, path: &str, coding: &str) -> Body {
     let request = Request::builder().uri(path).header("accept-encoding", coding);
     let request = request.body(Body::empty()).unwrap();
-    client.router.clone().oneshot(request).await.unwrap().into_body()
+    client.endpoint.answer(request).await.into_body()
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ impl Collection {
             }
         }
         let state = shared.state.load_full();
-        if log.is_absent(state.seq().next()) == Some(true) {
+        if log.is_absent(state.seq().next(), now) == Some(true) {
             return Ok(self.reading(state, Duration::ZERO));
         }
         self.probe().await.map(|state| self.reading(state, Duration::ZERO))

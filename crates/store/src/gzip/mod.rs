@@ -32,6 +32,10 @@ const MADE_FIRST_MAX: usize = 16;
 /// checksums takes under a millisecond.
 const JOINED_INLINE_BYTES_MAX: u64 = 128 * 1024 * 1024;
 
+/// The longest stream that is laid out in one piece: a copy of no account, once a version, and
+/// then one write an answer instead of one of many small pieces.
+const COPIED_BYTES_MAX: u64 = 256 * 1024;
+
 /// Header of the one member (RFC 1952): deflate, no name, no time, unknown system.
 const MEMBER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
@@ -299,6 +303,9 @@ impl Whole {
         }
         pieces.push(joiner.close());
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        if bytes <= COPIED_BYTES_MAX {
+            pieces = vec![pieces.concat().into()];
+        }
         Some(Self { pieces, bytes })
     }
 
