@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::gzip::BlockCell;
 use crate::key::{MovieKey, Seq, Year};
-use crate::movie::raw_name;
+use crate::movie::{NAME_AT, raw_name};
 
 /// The size that pages are cut to, in bytes.
 pub const PAGE_BYTES_AIM: usize = 64 * 1024;
@@ -133,12 +133,11 @@ impl Page {
 
     /// Whether the movie at `index` has this name.
     pub(crate) fn has_name(&self, index: usize, name: &str) -> bool {
-        self.json(index).and_then(raw_name).is_some_and(|raw| compare_name(raw, name).is_eq())
+        self.json(index).is_some_and(|json| compare_name(json, name).is_eq())
     }
 
     fn compare(&self, index: usize, key: &MovieKey) -> Ordering {
-        let raw = self.json(index).and_then(raw_name).unwrap_or_default();
-        compare_name(raw, key.name())
+        compare_name(self.json(index).unwrap_or_default(), key.name())
             .then_with(|| self.years.get(index).copied().unwrap_or_default().cmp(&key.year().get()))
     }
 
@@ -152,12 +151,26 @@ impl Page {
     }
 }
 
-/// A raw (quoted, escaped) name against a plain one, by code points.
-fn compare_name(raw: &[u8], name: &str) -> Ordering {
-    let inner = raw.get(1..raw.len().saturating_sub(1)).unwrap_or_default();
-    if memchr::memchr(b'\\', inner).is_none() {
-        return inner.cmp(name.as_bytes());
+/// The name of a stored movie against a plain one, by code points: in one pass, but where one of
+/// them has a character that JSON escapes.
+fn compare_name(json: &[u8], name: &str) -> Ordering {
+    let stored = json.get(NAME_AT + 1..).unwrap_or_default();
+    if memchr::memchr2(b'"', b'\\', name.as_bytes()).is_some() {
+        return compare_decoded(json, name);
     }
+    let differ = stored.iter().zip(name.as_bytes()).find(|(stored, sought)| stored != sought);
+    match differ {
+        // It ends where the other goes on.
+        Some((b'"', _)) => Ordering::Less,
+        Some((b'\\', _)) => compare_decoded(json, name),
+        Some((stored, sought)) => stored.cmp(sought),
+        None if stored.get(name.len()) == Some(&b'"') => Ordering::Equal,
+        None => Ordering::Greater,
+    }
+}
+
+fn compare_decoded(json: &[u8], name: &str) -> Ordering {
+    let raw = raw_name(json).unwrap_or_default();
     let decoded: String = serde_json::from_slice(raw).unwrap_or_default();
     decoded.as_str().cmp(name)
 }

@@ -6,7 +6,7 @@ use std::io::{Cursor, Write as _};
 use std::time::{Duration, Instant};
 
 use http::header::{ETAG, HeaderName};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Code, Group, Outcome};
 use movies_store::key::{CollectionName, Tag};
 use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading};
@@ -146,7 +146,15 @@ pub(crate) struct Judged {
     pub(crate) judgement: Judgement,
     /// What became of its one op.
     pub(crate) outcome: Outcome,
-    pub(crate) commit_time: Duration,
+    commit_time: Duration,
+}
+
+impl Judged {
+    /// Tells how long it waited and how long the commit took.
+    pub(crate) fn time(&self, headers: &mut HeaderMap) {
+        headers.insert(SERVER_TIMING, timing("queue", self.judgement.queued));
+        headers.append(SERVER_TIMING, timing("commit", self.commit_time));
+    }
 }
 
 /// Submits a group of one op; `started` is when its request began. The op is committed even
@@ -164,7 +172,7 @@ pub(crate) async fn submit(
     let submitted = Instant::now();
     let is_about_all = group.ops.iter().all(|op| op.action.key().is_none());
     let judgement = collection.submit(group, time_left(app, started)).await?;
-    let commit_time = submitted.elapsed();
+    let commit_time = submitted.elapsed().saturating_sub(judgement.queued);
     let outcome = judgement.results.first().expect("one result for the one op").outcome;
     let Some(problem) = refusal(app, outcome, conditions) else {
         return Ok(Judged { judgement, outcome, commit_time });
@@ -223,7 +231,7 @@ fn refusal(app: &App, outcome: Outcome, conditions: &WriteConditions) -> Option<
 /// The longest entry of `Server-Timing`: a word, and the longest number that there is.
 const TIMING_BYTES_MAX: usize = 48;
 
-/// One entry of `Server-Timing`, in milliseconds. Every answer has two: with `format!` they were
+/// One entry of `Server-Timing`, in milliseconds. Every answer has some: with `format!` they were
 /// one instruction in thirteen of a point read.
 pub(crate) fn timing(what: &str, time: Duration) -> HeaderValue {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -13,7 +13,7 @@ use movies_store::{Absent, Collection, Opened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::access::{self, SERVER_TIMING, timing};
+use super::access;
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::extract::{CollectionTarget, collection_href, parameters};
 use super::limits;
@@ -269,7 +269,7 @@ pub(crate) async fn delete(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, NO_CACHE);
     headers.insert(MOVIES_VERSION, version_header(&judged.judgement.state));
-    headers.insert(SERVER_TIMING, timing("commit", judged.commit_time));
+    judged.time(headers);
     Ok(response)
 }
 

@@ -16,7 +16,7 @@ use super::access::{self, Judged, REPLAYED, SERVER_TIMING, TRUE, timing};
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::encoding;
 use super::extract::{Catalogue, MovieTarget, movie_href};
-use super::filter::Search;
+use super::filter::{Filter, Search};
 use super::idempotency::IdempotencyKey;
 use super::limits;
 use super::negotiate::Coding;
@@ -96,8 +96,19 @@ pub(crate) async fn query(
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &search.collection).await?;
-    let body = || encoding::matches(&fetched.reading, search.filter);
-    Answer::new(&app, &fetched).collection(&conditions, body)
+    let is_scan = !matches!(search.filter, Filter::One(_));
+    let mut scan_time = None;
+    let body = || {
+        let started = is_scan.then(Instant::now);
+        let body = encoding::matches(&fetched.reading, search.filter);
+        scan_time = started.map(|started| started.elapsed());
+        body
+    };
+    let mut response = Answer::new(&app, &fetched).collection(&conditions, body)?;
+    if let Some(time) = scan_time {
+        response.headers_mut().append(SERVER_TIMING, timing("scan", time));
+    }
+    Ok(response)
 }
 
 /// One movie
@@ -276,7 +287,7 @@ fn location(target: &MovieTarget) -> HeaderValue {
 
 /// What every answer to a write carries.
 fn outcome_headers(judged: &Judged) -> HeaderMap {
-    let Judged { judgement, outcome, commit_time } = judged;
+    let Judged { judgement, outcome, .. } = judged;
     let mut headers = HeaderMap::with_capacity(12);
     if let Some(tag) = outcome.tag {
         headers.insert(ETAG, quoted(&Tag::Movie(tag).to_string()));
@@ -284,7 +295,7 @@ fn outcome_headers(judged: &Judged) -> HeaderMap {
     headers.insert(CACHE_CONTROL, NO_CACHE);
     headers.insert(MOVIES_OUTCOME, HeaderValue::from_static(outcome.code.as_str()));
     headers.insert(MOVIES_VERSION, version_header(&judgement.state));
-    headers.insert(SERVER_TIMING, timing("commit", *commit_time));
+    judged.time(&mut headers);
     if judgement.replayed {
         headers.insert(REPLAYED, TRUE);
     }

@@ -230,6 +230,7 @@ impl Court {
     fn ops(&mut self, ops: &[Op]) -> GroupResult {
         let before = self.rest();
         self.undo.clear();
+        self.undo.reserve(ops.len());
         let mut outcomes = Vec::with_capacity(ops.len());
         let mut changes = Vec::new();
         for op in ops {

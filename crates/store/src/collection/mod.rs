@@ -73,6 +73,8 @@ pub struct Judgement {
     pub seq: Option<Seq>,
     /// Whether the idempotency key had been used by the same request before.
     pub replayed: bool,
+    /// How long it waited until the committer took it.
+    pub queued: Duration,
 }
 
 /// What became of one op.
@@ -333,7 +335,9 @@ impl Collection {
                 let judged = self.judgement(verdict?, batch, movies);
                 // It is judged, but what the first request got cannot be read again in time.
                 let judged = log.env().timeout(left(), judged).await;
-                judged.unwrap_or(Err(Error::OutcomeUnknown { batch }))
+                let judgement = judged.unwrap_or(Err(Error::OutcomeUnknown { batch }))?;
+                let queued = claim.offered_at().map(|at| at - began).unwrap_or_default();
+                Ok(Judgement { queued, ..judgement })
             }
             Some(Err(_)) => Err(claim
                 .withdraw()
@@ -371,7 +375,13 @@ impl Collection {
         Ok(idle(&state).map(|outcomes| {
             let results = outcomes.into_iter().zip(stored_movies(group));
             let results = results.map(|(outcome, movie)| OpResult { outcome, movie });
-            Judgement { state, results: results.collect(), seq: None, replayed: false }
+            Judgement {
+                state,
+                results: results.collect(),
+                seq: None,
+                replayed: false,
+                queued: Duration::ZERO,
+            }
         }))
     }
 
@@ -425,7 +435,8 @@ impl Collection {
         }
         let results = result.outcomes.into_iter().zip(movies);
         let results = results.map(|(outcome, movie)| OpResult { outcome, movie }).collect();
-        Ok(Judgement { state, results, seq: Some(seq), replayed: false })
+        let queued = Duration::ZERO;
+        Ok(Judgement { state, results, seq: Some(seq), replayed: false, queued })
     }
 
     /// The answer of the request that used the key first stands in its commit.
@@ -446,7 +457,8 @@ impl Collection {
             Ok(OpResult { outcome, movie })
         });
         let results = results.collect::<Result<_>>()?;
-        Ok(Judgement { state, results, seq: Some(seq), replayed: true })
+        let queued = Duration::ZERO;
+        Ok(Judgement { state, results, seq: Some(seq), replayed: true, queued })
     }
 
     /// Refuses new requests; what was accepted is settled, then the owner of the tail ends.

@@ -31,7 +31,7 @@ impl Committer {
             }
             return;
         }
-        let id = self.log.env().batch_id();
+        let (id, now) = (self.log.env().batch_id(), self.log.env().instant());
         let (mut groups, mut waiters, mut ops, mut bytes) =
             (Vec::new(), Vec::new(), 0, COMMIT_ROOM);
         while let Some(next) = self.queue.front() {
@@ -42,7 +42,7 @@ impl Committer {
             }
             let Some(submission) = self.queue.pop_front() else { break };
             self.shared.left_queue(submission.bytes);
-            if submission.claim.offer(id) {
+            if submission.claim.offer(id, now) {
                 ops += submission.group.ops.len();
                 bytes += submission.bytes;
                 groups.push(submission.group);
@@ -51,7 +51,6 @@ impl Committer {
         }
         if !groups.is_empty() {
             let phase = if self.last_is_ours { Phase::Ready } else { Phase::Look };
-            let now = self.log.env().instant();
             self.offer = Some(Offer::new(self.batch(id, groups), waiters, phase, now));
         }
     }

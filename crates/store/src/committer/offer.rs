@@ -45,7 +45,7 @@ impl Submission {
 #[derive(Debug, Default)]
 pub(crate) struct Claim {
     state: AtomicU8,
-    batch: OnceLock<BatchId>,
+    offered: OnceLock<(BatchId, Instant)>,
 }
 
 const QUEUED: u8 = 0;
@@ -54,16 +54,21 @@ const WITHDRAWN: u8 = 2;
 
 impl Claim {
     /// The committer takes it into batch `id`; `false` where the client has given up.
-    pub(super) fn offer(&self, id: BatchId) -> bool {
+    pub(super) fn offer(&self, id: BatchId, now: Instant) -> bool {
         // Set first, so that a client that loses the race below finds it.
-        let _ = self.batch.set(id);
+        let _ = self.offered.set((id, now));
         self.turn(OFFERED)
     }
 
     /// The client gives up. `None`: nothing happened and nothing will. Else the batch that may
     /// still be committed.
     pub(crate) fn withdraw(&self) -> Option<BatchId> {
-        if self.turn(WITHDRAWN) { None } else { self.batch.get().copied() }
+        if self.turn(WITHDRAWN) { None } else { self.offered.get().map(|(id, _)| *id) }
+    }
+
+    /// When the committer took it.
+    pub(crate) fn offered_at(&self) -> Option<Instant> {
+        self.offered.get().map(|(_, at)| *at)
     }
 
     fn turn(&self, to: u8) -> bool {

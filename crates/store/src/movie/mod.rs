@@ -227,7 +227,7 @@ fn plain_name(raw: &[u8]) -> Option<Cow<'_, str>> {
 }
 
 /// Where the quoted name begins in a stored movie.
-const NAME_AT: usize = b"{\"name\":".len();
+pub(crate) const NAME_AT: usize = b"{\"name\":".len();
 
 /// The quoted, escaped name of a stored movie.
 pub(crate) fn raw_name(json: &[u8]) -> Option<&[u8]> {

@@ -114,7 +114,7 @@ pub(super) async fn store(
 
 /// Runs beside the store's own work, on a thread that may compute.
 fn make_batches(pile: &Pile, collection: &Collection, made: &mpsc::Sender<Batch>) {
-    let mut ops = Vec::new();
+    let mut ops = Vec::with_capacity(COMMIT_OPS_MAX);
     let (mut unchanged, mut bytes) = (0, 0);
     for from in (0..pile.count()).step_by(COMPARED) {
         let state = collection.latest();
@@ -129,8 +129,8 @@ fn make_batches(pile: &Pile, collection: &Collection, made: &mpsc::Sender<Batch>
             bytes += movie.json().len();
             ops.push(Op::new(Action::Put(movie)));
             if ops.len() == COMMIT_OPS_MAX || bytes >= BATCH_BYTES_MAX {
-                let batch = batch(std::mem::take(&mut ops), std::mem::take(&mut unchanged));
-                if made.blocking_send(batch).is_err() {
+                let full = std::mem::replace(&mut ops, Vec::with_capacity(COMMIT_OPS_MAX));
+                if made.blocking_send(batch(full, std::mem::take(&mut unchanged))).is_err() {
                     return;
                 }
                 bytes = 0;
