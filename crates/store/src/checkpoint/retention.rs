@@ -7,6 +7,7 @@
 //! `docs/adr/0003-checkpoints.md`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RUN_MAX;
@@ -68,24 +69,39 @@ pub(super) async fn thin(
     Ok(())
 }
 
-/// Deletes the files that no manifest names and that are older than `spared`, one after the other;
-/// gives how many. Nothing goes while a manifest cannot be read: what it names is not known. Cancel
-/// safe.
+/// What a look for files came to that nobody needs.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// How many have gone.
+    pub(super) files: u64,
+    /// The manifests that cannot be read, in words.
+    pub(super) unreadable: Vec<Arc<str>>,
+}
+
+/// Deletes the files that no manifest names and that are older than `spared`, one after the other.
+/// None goes while a manifest cannot be read: what it names is not known. Cancel safe.
 ///
 /// # Errors
 /// Whatever keeps it from knowing or deleting.
-pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<u64> {
+pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<Swept> {
     let listed = load::list(log).await?;
-    let Some(newest) = listed.first() else { return Ok(0) };
+    let mut swept = Swept::default();
+    let Some(newest) = listed.first() else { return Ok(swept) };
     let mut named = BTreeSet::<FileHash>::new();
     for manifest in &listed {
-        named.extend(load::manifest(log, manifest.seq).await?.files());
+        match load::manifest(log, manifest.seq).await {
+            Ok(manifest) => named.extend(manifest.files()),
+            Err(error) if error.is_final() => swept.unreadable.push(error.to_string().into()),
+            Err(error) => return Err(error),
+        }
+    }
+    if !swept.unreadable.is_empty() {
+        return Ok(swept);
     }
     let pages = log.root().join("page");
     let files = log.bucket().list(&pages).await;
     let files = files.map_err(|failure| failure.into_error("list", pages.to_string()))?;
     let old = before(newest.at, spared);
-    let mut gone = 0;
     for file in files {
         let name = file.location.filename().and_then(|name| name.strip_suffix(".zst"));
         let Some(hash) = name.and_then(FileHash::parse) else { continue };
@@ -96,9 +112,9 @@ pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<u64> {
         deleted.map_err(|failure| -> Error {
             failure.into_error("delete", file.location.to_string())
         })?;
-        gone += 1;
+        swept.files += 1;
     }
-    Ok(gone)
+    Ok(swept)
 }
 
 #[cfg(test)]

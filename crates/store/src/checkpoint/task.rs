@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::load::{self, Listed};
 use super::manifest::Manifest;
+use super::retention::{self, Swept};
 use super::schedule::{Install, Schedule};
 use super::write::{Draft, Written};
-use super::{CheckpointOptions, RUN_MAX, retention};
+use super::{CheckpointOptions, RUN_MAX};
 use crate::collection::Shared;
 use crate::error::{Error, Result};
 use crate::key::Seq;
@@ -283,9 +284,18 @@ impl Checkpointer {
         }
         self.swept = Some(now);
         match retention::sweep(&self.log, grace + RUN_MAX).await {
-            Ok(0) => {}
-            Ok(files) => {
-                tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
+            Ok(Swept { files, unreadable }) => {
+                if files > 0 {
+                    tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
+                }
+                for found in self.shared.checkpoints_damaged(unreadable) {
+                    tracing::warn!(
+                        collection = %self.log.name(),
+                        %found,
+                        "a checkpoint cannot be read: until it is restored or moved away, no file \
+                         of old ones is deleted"
+                    );
+                }
             }
             Err(error) => tracing::debug!(collection = %self.log.name(), %error, "garbage stays"),
         }
