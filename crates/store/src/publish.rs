@@ -279,7 +279,9 @@ impl Publisher {
             load::list(&self.log).await?.into_iter().filter(|listed| listed.seq > published);
         for listed in later.take(MANIFESTS_MAX) {
             match load::manifest(&self.log, listed.seq).await {
-                Ok(manifest) if *manifest.sha256 == *sha256 => return Ok(Some(manifest.seq)),
+                Ok(Some(manifest)) if *manifest.sha256 == *sha256 => {
+                    return Ok(Some(manifest.seq));
+                }
                 Ok(_) => {}
                 // A damaged one is told where checkpoints are read; it recognises nothing.
                 Err(error) if error.is_final() => {}

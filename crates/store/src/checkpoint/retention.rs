@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::RUN_MAX;
 use super::load::{self, Listed};
+use super::manifest::Manifest;
 use crate::bucket::{Failure, modified_at};
 use crate::error::{Error, Result};
 use crate::key::{FileHash, Seq, Timestamp};
@@ -90,7 +91,7 @@ pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<Swept> {
     let mut named = BTreeSet::<FileHash>::new();
     for manifest in &listed {
         match load::manifest(log, manifest.seq).await {
-            Ok(manifest) => named.extend(manifest.files()),
+            Ok(manifest) => named.extend(manifest.iter().flat_map(Manifest::files)),
             Err(error) if error.is_final() => swept.unreadable.push(error.to_string().into()),
             Err(error) => return Err(error),
         }

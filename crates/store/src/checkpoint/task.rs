@@ -148,7 +148,7 @@ impl Checkpointer {
         }
         let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
         if let Some(newest) = newest
-            && let Ok(manifest) = load::manifest(&self.log, newest.seq).await
+            && let Ok(Some(manifest)) = load::manifest(&self.log, newest.seq).await
         {
             self.publisher.checkpointed(&manifest, &state);
         }
@@ -254,9 +254,10 @@ impl Checkpointer {
         if let Some(newest) = newest {
             match load::manifest(&self.log, newest.seq).await {
                 // One of another log, on a bucket that was mixed up, says nothing of our pages.
-                Ok(manifest) if manifest.log == self.shared.latest().log => {
+                Ok(Some(manifest)) if manifest.log == self.shared.latest().log => {
                     self.base = Some(manifest);
                 }
+                // And one that has gone since it was listed cannot be reused.
                 Ok(_) => {}
                 Err(error) if error.is_final() => {
                     tracing::warn!(collection = %self.log.name(), %error, "a checkpoint cannot be used");

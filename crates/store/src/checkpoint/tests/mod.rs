@@ -23,6 +23,8 @@ use crate::prune::{Before, PruneOptions, Stop, prune};
 use crate::state::State;
 use crate::{Absent, Bucket, CheckpointOptions, Env, Error, Freshness, Options, Store};
 
+mod meanwhile;
+
 /// A log in memory, written by hand, with every state that it went through.
 struct World {
     log: Log,

@@ -1,0 +1,214 @@
+//! What others do between two requests of ours: a checkpoint goes, comes, or is put again.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use super::*;
+
+/// What happens after a request, before its answer arrives.
+type Deed = Box<dyn FnOnce(Arc<InMemory>) -> BoxFuture<'static, ()> + Send>;
+
+/// A bucket in memory in which somebody else is at work.
+#[derive(Default)]
+struct Shared {
+    objects: Arc<InMemory>,
+    /// After the next request for an object or a folder whose name ends so.
+    next: Mutex<Option<(&'static str, Deed)>>,
+}
+
+impl Shared {
+    /// After the next request that concerns `name`, `deed` is done.
+    fn after<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: &'static str,
+        deed: impl FnOnce(Arc<InMemory>) -> F + Send + 'static,
+    ) {
+        let deed: Deed = Box::new(|objects| Box::pin(deed(objects)));
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, deed));
+    }
+
+    async fn asked_for(&self, path: &Path) {
+        let deed = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            next.take_if(|(name, _)| path.as_ref().ends_with(*name))
+        };
+        if let Some((_, deed)) = deed {
+            deed(Arc::clone(&self.objects)).await;
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+#[derive(Clone)]
+struct Client(Arc<Shared>);
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a shared bucket")
+    }
+}
+
+impl std::fmt::Display for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a shared bucket")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Client {
+    async fn put_opts(&self, at: &Path, body: PutPayload, how: PutOptions) -> Result<PutResult> {
+        let done = self.0.objects.put_opts(at, body, how).await;
+        self.0.asked_for(at).await;
+        done
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        at: &Path,
+        how: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.0.objects.put_multipart_opts(at, how).await
+    }
+
+    async fn get_opts(&self, at: &Path, how: GetOptions) -> Result<GetResult> {
+        let got = self.0.objects.get_opts(at, how).await;
+        self.0.asked_for(at).await;
+        got
+    }
+
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.0.objects.delete_stream(paths)
+    }
+
+    fn list(&self, folder: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (client, folder) = (self.clone(), folder.cloned().unwrap_or_default());
+        let listed = async move {
+            let listed: Vec<_> = client.0.objects.list(Some(&folder)).try_collect().await?;
+            client.0.asked_for(&folder).await;
+            Ok::<_, object_store::Error>(stream::iter(listed.into_iter().map(Ok)))
+        };
+        stream::once(listed).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, folder: Option<&Path>) -> Result<ListResult> {
+        self.0.objects.list_with_delimiter(folder).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> Result<()> {
+        self.0.objects.copy_opts(from, to, how).await
+    }
+}
+
+/// Ten commits in a bucket that others use.
+async fn shared_world() -> (World, Arc<Shared>) {
+    let shared = Arc::new(Shared::default());
+    let bucket = Bucket::simulated(Arc::new(Client(Arc::clone(&shared))));
+    (World::on(bucket).await.with_movies(9).await, shared)
+}
+
+impl World {
+    /// Another deletes the manifest of a checkpoint, as retention does, right after it was listed.
+    fn thinned_after_listing(&self, shared: &Shared, seq: u64) {
+        let manifest = Path::from(load::object(&self.log, Seq(seq)));
+        shared.after("/checkpoint", move |objects| async move {
+            objects.delete(&manifest).await.unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_goes_while_a_replica_starts_is_no_damage() {
+    let (world, shared) = shared_world().await;
+    world.checkpoint(5, None).await;
+    world.checkpoint(10, None).await;
+    world.thinned_after_listing(&shared, 10);
+    let newest = world.newest().await;
+    assert!(shared.is_over());
+    assert_eq!(newest.damaged, Vec::<String>::new());
+    states_agree(newest.state.as_ref().unwrap(), &world.states[5]).unwrap();
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_goes_while_a_log_is_checked_is_no_damage() {
+    let (world, shared) = shared_world().await;
+    for seq in [5, 7, 10] {
+        world.checkpoint(seq, None).await;
+    }
+    world.thinned_after_listing(&shared, 5);
+    let report = check(world.log.bucket(), world.log.name(), |_| ()).await.unwrap();
+    assert!(shared.is_over());
+    assert_eq!((report.problems, report.checkpoints), (Vec::new(), 2));
+}
+
+#[tokio::test]
+async fn a_pruned_log_is_checked_though_its_oldest_checkpoint_goes_meanwhile() {
+    let (world, shared) = shared_world().await;
+    for seq in [5, 7, 8, 10] {
+        world.checkpoint(seq, None).await;
+    }
+    let (bucket, name) = (world.log.bucket(), world.log.name());
+    let pruned = prune(bucket, name, prune_all(false), Env::real(), |_| ()).await.unwrap();
+    assert_eq!(pruned.commits, 6);
+    // Of what is listed nothing stays: only a later look finds what has come since.
+    let all = [5, 7, 8, 10].map(|seq| Path::from(load::object(&world.log, Seq(seq))));
+    let newer = world.states[9].clone();
+    let (log, bytes) = (world.log.clone(), {
+        let written = world.checkpoint(9, None).await.manifest;
+        world.delete(&load::object(&world.log, newer.seq)).await;
+        written.encode()
+    });
+    shared.after("/checkpoint", move |objects| async move {
+        for manifest in all {
+            objects.delete(&manifest).await.unwrap();
+        }
+        let manifest = Path::from(load::object(&log, newer.seq));
+        objects.put(&manifest, bytes.into()).await.unwrap();
+    });
+    let report = check(bucket, name, |_| ()).await.unwrap();
+    assert_eq!((report.problems, report.checkpoints), (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_goes_while_it_is_read_is_no_damage() {
+    let (world, shared) = shared_world().await;
+    let manifest = world.checkpoint(5, None).await.manifest;
+    world.checkpoint(10, None).await;
+    let objects = [load::object(&world.log, Seq(5)), world.page(&manifest, 0)];
+    shared.after("checkpoint/00000000000000000005.json", move |bucket| async move {
+        for object in objects {
+            bucket.delete(&Path::from(object)).await.unwrap();
+        }
+    });
+    let report = check(world.log.bucket(), world.log.name(), |_| ()).await.unwrap();
+    assert!(shared.is_over());
+    assert_eq!((report.problems, report.checkpoints), (Vec::new(), 1));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_goes_while_a_log_is_pruned_is_no_damage() {
+    let (world, shared) = shared_world().await;
+    for seq in [3, 5, 7, 10] {
+        world.checkpoint(seq, None).await;
+    }
+    world.thinned_after_listing(&shared, 3);
+    let (bucket, name) = (world.log.bucket(), world.log.name());
+    let report = prune(bucket, name, prune_all(false), Env::real(), |_| ()).await.unwrap();
+    assert!(shared.is_over());
+    assert_eq!((report.commits, report.checkpoints, report.stop), (4, 3, Stop::Checkpoints));
+}
