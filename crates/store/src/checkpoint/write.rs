@@ -3,6 +3,7 @@
 //! Files are content-addressed, so they are simply put; whatever is written before a crash is
 //! garbage, which `retention` finds. The manifest is created last and only if its number is free.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -83,7 +84,9 @@ impl Draft<'_> {
             recent_keys,
             pages,
         };
+        self.prove_base(&manifest).await?;
         let is_ours = self.create(&manifest).await?;
+        self.prove_base(&manifest).await?;
         Ok(Written { manifest, files, is_ours })
     }
 
@@ -166,6 +169,27 @@ impl Draft<'_> {
         let path = self.bucket().path(&object);
         let found = patiently(self.log, || self.bucket().head(&path)).await;
         found.map(|found| found.is_some()).map_err(|failure| failure.into_error("look at", object))
+    }
+
+    /// What is reused is safe from being deleted as long as a manifest names it: the earlier one up
+    /// to when ours is there. One that stands before and after has stood all the time.
+    async fn prove_base(&self, manifest: &Manifest) -> Result<()> {
+        let Some(base) = self.base else { return Ok(()) };
+        let theirs: BTreeSet<_> = base.files().collect();
+        if !manifest.files().any(|file| theirs.contains(&file)) {
+            return Ok(());
+        }
+        let object = load::object(self.log, base.seq);
+        let path = self.bucket().path(&object);
+        let found = patiently(self.log, || self.bucket().head(&path)).await;
+        match found.map_err(|failure| failure.into_error("look at", object.as_str()))? {
+            Some(_) => Ok(()),
+            None => Err(Error::unavailable(
+                "reuse the files of",
+                object,
+                "it was deleted meanwhile, so that they may go as well",
+            )),
+        }
     }
 
     /// Its name is its content, so whatever is there may be overwritten: that heals a file that

@@ -1,6 +1,7 @@
 //! What others do between two requests of ours: a checkpoint goes, comes, or is put again.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
@@ -130,6 +131,24 @@ impl World {
             objects.delete(&manifest).await.unwrap();
         });
     }
+
+    /// So that what is written next has a later date.
+    async fn a_moment_passes(&self) {
+        let began = self.log.env().now();
+        while self.log.env().now() <= began.plus_ms(2) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn are_there(&self, manifest: &Manifest) -> bool {
+        for file in manifest.files() {
+            let path = self.log.bucket().path(&load::file_object(&self.log, file));
+            if self.log.bucket().head(&path).await.unwrap().is_none() {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 #[tokio::test]
@@ -211,4 +230,56 @@ async fn a_checkpoint_that_goes_while_a_log_is_pruned_is_no_damage() {
     let report = prune(bucket, name, prune_all(false), Env::real(), |_| ()).await.unwrap();
     assert!(shared.is_over());
     assert_eq!((report.commits, report.checkpoints, report.stop), (4, 3, Stop::Checkpoints));
+}
+
+#[tokio::test]
+async fn what_a_checkpoint_names_that_was_written_meanwhile_stays() {
+    let (world, shared) = shared_world().await;
+    let first = world.checkpoint(5, None).await.manifest;
+    world.delete(&load::object(&world.log, first.seq)).await;
+    world.a_moment_passes().await;
+    world.checkpoint(10, None).await;
+    let (manifest, bytes) = (Path::from(load::object(&world.log, first.seq)), first.encode());
+    shared.after("/page", move |objects| async move {
+        objects.put(&manifest, bytes.into()).await.unwrap();
+    });
+    retention::sweep(&world.log, Duration::ZERO).await.unwrap();
+    assert!(shared.is_over());
+    assert!(world.are_there(&first).await);
+}
+
+#[tokio::test]
+async fn what_is_put_again_meanwhile_stays() {
+    let (world, shared) = shared_world().await;
+    let first = world.checkpoint(5, None).await.manifest;
+    world.delete(&load::object(&world.log, first.seq)).await;
+    world.a_moment_passes().await;
+    world.checkpoint(10, None).await;
+    // A checkpoint of the same movies again, whose manifest is not written yet.
+    let files: Vec<_> =
+        first.files().map(|file| Path::from(load::file_object(&world.log, file))).collect();
+    shared.after("/page", move |objects| async move {
+        for file in files {
+            let content = objects.get(&file).await.unwrap().bytes().await.unwrap();
+            objects.put(&file, content.into()).await.unwrap();
+        }
+    });
+    retention::sweep(&world.log, Duration::ZERO).await.unwrap();
+    assert!(shared.is_over());
+    assert!(world.are_there(&first).await);
+}
+
+#[tokio::test]
+async fn a_checkpoint_reuses_nothing_of_one_that_goes_meanwhile() {
+    for moment in [".zst", "checkpoint/00000000000000000011.json"] {
+        let (mut world, shared) = shared_world().await;
+        let base = world.checkpoint(10, None).await.manifest;
+        world.commit(vec![group(vec![Op::new(Action::Delete(key(99)))])]).await;
+        let manifest = Path::from(load::object(&world.log, base.seq));
+        shared.after(moment, move |objects| async move {
+            objects.delete(&manifest).await.unwrap();
+        });
+        let error = world.try_checkpoint(11, Some(&base)).await.unwrap_err();
+        assert!(error.to_string().contains("deleted meanwhile"), "{error}");
+    }
 }

@@ -101,6 +101,10 @@ impl World {
     }
 
     async fn checkpoint(&self, seq: u64, base: Option<&Manifest>) -> Written {
+        self.try_checkpoint(seq, base).await.unwrap()
+    }
+
+    async fn try_checkpoint(&self, seq: u64, base: Option<&Manifest>) -> Result<Written, Error> {
         let state = &self.states[usize::try_from(seq).unwrap()];
         let draft = Draft {
             log: &self.log,
@@ -110,7 +114,7 @@ impl World {
             writer: "hand".into(),
             press: Semaphore::new(1),
         };
-        draft.write(state.hash.unwrap()).await.unwrap()
+        draft.write(state.hash.unwrap()).await
     }
 
     async fn newest(&self) -> Newest {
