@@ -13,12 +13,12 @@ use std::time::Duration;
 use object_store::ObjectMeta;
 use tokio::time::Instant;
 
-use crate::bucket::{Created, Found, Got, Replaced, Replacement, is_same, unquoted};
+use crate::aside;
+use crate::bucket::{Found, Got, Replaced, Replacement, is_same, unquoted};
 use crate::checkpoint::{Manifest, load, rendering};
 use crate::collection::WeakCollection;
 use crate::commit::{Action, FileRegister, Group};
 use crate::error::{Error, Result};
-use crate::genesis;
 use crate::key::{Seq, Version};
 use crate::log::Log;
 use crate::snapshot::Snapshot;
@@ -209,7 +209,7 @@ impl Publisher {
                 path: &path,
                 pieces: rendering::pieces(&edition.movies).collect(),
                 seen: seen.as_ref(),
-                aside: &|content| genesis::aside_object(name, self.log.env().now(), content),
+                collection: name,
             };
             match self.log.bucket().replace(new, self.log.env()).await {
                 Replaced::Yes(etag) => {
@@ -301,7 +301,7 @@ impl Publisher {
     /// Keeps a copy of a file that is not ours, and tells it once.
     async fn keep(&self, seen: &ObjectMeta) -> Result<Foreign> {
         let (bucket, object) = (self.log.bucket(), self.log.name());
-        let mut aside = None;
+        let mut copy: Option<Arc<str>> = None;
         let path = bucket.path(object.as_str());
         let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
         let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
@@ -309,21 +309,18 @@ impl Publisher {
             if !is_same(&meta, seen) {
                 return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
             }
-            let copy = genesis::aside_object(object, self.log.env().now(), &content);
-            match bucket.create(&bucket.path(&copy), content).await {
-                Created::Yes | Created::Taken => aside = Some(copy.into()),
-                Created::Unknown(failure) | Created::Refused(failure) => {
-                    return Err(failure.into_error("create", copy));
-                }
-            }
+            let kept = aside::keep(bucket, object, self.log.env(), content).await;
+            let kept = kept
+                .map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
+            copy = Some(kept.into());
         }
         tracing::warn!(
             collection = %object,
-            aside = aside.as_deref().unwrap_or("nowhere, it is too large"),
+            aside = copy.as_deref().unwrap_or("nowhere, it is too large"),
             "the published file is not ours: it is kept as it is, and nothing is published \
              until it is moved away"
         );
-        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside })
+        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside: copy })
     }
 }
 
@@ -453,6 +450,44 @@ mod tests {
         world.bucket.delete(&world.path).await.unwrap();
         shows(&world, &collection, &["a", "b"]).await;
         assert_eq!(collection.publication(), Publication::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_copy_is_kept_however_often_a_replica_starts() {
+        let world = World::new();
+        let theirs = "[{\"name\":\"theirs\",\"year\":1}]";
+        let mut copies = std::collections::BTreeSet::new();
+        for name in ["a", "b", "c"] {
+            let collection = world.replica(NO_PAUSE).await;
+            if name == "a" {
+                put(&collection, name).await;
+                shows(&world, &collection, &["a"]).await;
+                world.upload(theirs).await;
+            }
+            put(&collection, name).await;
+            put(&collection, &format!("{name} again")).await;
+            until("it is told", async || collection.publication().foreign.is_some()).await;
+            copies.insert(collection.publication().foreign.unwrap().aside.expect("it is copied"));
+        }
+        let aside = world.bucket.list(&world.bucket.path("movies.json.log/aside")).await.unwrap();
+        assert_eq!((aside.len(), copies.len()), (1, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_somebody_changed_does_not_count() {
+        let bucket = Bucket::open("memory://").unwrap();
+        let (name, env) = (CollectionName::default(), Env::real());
+        let keep = async || aside::keep(&bucket, &name, &env, "edit".into()).await.unwrap();
+        let first = keep().await;
+        assert_eq!(keep().await, first);
+        bucket.put(&bucket.path(&first), "changed".into()).await.unwrap();
+        // Its own name is taken for as long as the clock stands.
+        let began = env.now();
+        while env.now() <= began.plus_ms(2) {}
+        let second = keep().await;
+        assert_ne!(second, first);
+        let kept = bucket.get(&bucket.path(&second), &env).await.unwrap();
+        assert_eq!(kept.unwrap().bytes, "edit");
     }
 
     #[tokio::test(start_paused = true)]

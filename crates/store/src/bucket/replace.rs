@@ -10,8 +10,10 @@ use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
-use super::{Bucket, Created, Failure, folder};
+use super::{Bucket, Failure, folder};
+use crate::aside;
 use crate::env::Env;
+use crate::key::CollectionName;
 
 /// How the names of scratch files begin, relative to the store.
 const SCRATCH: &str = ".movies-api/publish-";
@@ -34,9 +36,8 @@ pub(crate) struct Replacement<'a> {
     pub(crate) pieces: Vec<Bytes>,
     /// What must be there; `None`: nothing.
     pub(crate) seen: Option<&'a ObjectMeta>,
-    /// The name under which a content is kept that came out by an exchange and is not what was
-    /// seen.
-    pub(crate) aside: &'a (dyn Fn(&[u8]) -> String + Sync),
+    /// Whose file it is.
+    pub(crate) collection: &'a CollectionName,
 }
 
 /// What became of a replacement.
@@ -140,12 +141,12 @@ impl Bucket {
             Ok(Swap::Other) => {
                 // Who saves again before it is back overwrites it there: hence a copy, first. That
                 // it cannot be made is no reason not to put it back.
-                let kept = self.keep(&scratch, new.aside, env).await;
+                let kept = self.keep(&scratch, new.collection, env).await;
                 match self.swap(&scratch, new.path, ours.as_deref()).await? {
                     Swap::Done => Ok(Replaced::Changed),
                     Swap::NotThere | Swap::Other => {
                         kept?;
-                        self.keep(&scratch, new.aside, env).await?;
+                        self.keep(&scratch, new.collection, env).await?;
                         Ok(Replaced::Changed)
                     }
                 }
@@ -176,18 +177,24 @@ impl Bucket {
     async fn keep(
         &self,
         scratch: &Path,
-        aside: &(dyn Fn(&[u8]) -> String + Sync),
+        collection: &CollectionName,
         env: &Env,
     ) -> Result<(), Failure> {
         let Some(found) = self.get(scratch, env).await? else { return Ok(()) };
-        let copy = self.path(&aside(&found.bytes));
-        match self.create(&copy, found.bytes).await {
-            Created::Yes | Created::Taken => Ok(()),
-            Created::Unknown(failure) | Created::Refused(failure) => {
-                tracing::warn!(file = %scratch, reason = %failure.reason, "an edit could not be copied; it stays in this file");
-                Err(failure)
-            }
+        aside::keep(self, collection, env, found.bytes).await.map(|_| ()).inspect_err(|failure| {
+            tracing::warn!(file = %scratch, reason = %failure.reason, "an edit could not be copied; it stays in this file");
+        })
+    }
+
+    /// Sees that a file is durable that another process may have written; elsewhere than on a
+    /// folder what can be read is.
+    pub(crate) async fn sync(&self, path: &Path, env: &Env) -> Result<(), Failure> {
+        if !self.is_folder() {
+            return Ok(());
         }
+        let file = self.file(path)?;
+        let synced = env.compute(move || folder::sync_file(&file)).await;
+        synced.map_err(|error| Failure::of_io(&error))
     }
 
     /// Exchanges two files and tells whether what came out has the tag `expected`. Where the file
@@ -258,10 +265,6 @@ mod tests {
 
     const NAME: &str = "movies.json";
 
-    fn aside(content: &[u8]) -> String {
-        format!("aside/{}", blake3::hash(content).to_hex())
-    }
-
     /// A store of its own, and what a person does to the file there.
     async fn check(bucket: &Bucket) {
         let (env, path) = (Env::real(), bucket.path(NAME));
@@ -270,7 +273,8 @@ mod tests {
             let (env, path) = (env.clone(), path.clone());
             async move {
                 let (path, seen) = (&path, seen.as_ref());
-                let new = Replacement { path, pieces: put(text), seen, aside: &aside };
+                let collection = &CollectionName::default();
+                let new = Replacement { path, pieces: put(text), seen, collection };
                 bucket.replace(new, &env).await
             }
         };
@@ -309,7 +313,8 @@ mod tests {
         let (env, path) = (Env::real(), bucket.path(NAME));
         let publish = async |seen: Option<&ObjectMeta>| {
             let pieces = vec!["ours".into()];
-            let new = Replacement { path: &path, pieces, seen, aside: &aside };
+            let collection = &CollectionName::default();
+            let new = Replacement { path: &path, pieces, seen, collection };
             bucket.replace(new, &env).await
         };
         publish(None).await;
@@ -342,7 +347,7 @@ mod tests {
             }
         };
         tokio::join!(editor, publisher);
-        if let Ok(kept) = std::fs::read_dir(home.path().join("aside")) {
+        if let Ok(kept) = std::fs::read_dir(home.path().join("movies.json.log/aside")) {
             seen.extend(kept.map(|copy| std::fs::read(copy.unwrap().path()).unwrap().into()));
         }
         let all = (0..SAVES).map(|save| Bytes::from(format!("edit {save}")));
