@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use tokio::time::Instant;
 
 use crate::aside;
-use crate::bucket::{Found, Got, Replaced, Replacement, is_same, unquoted};
+use crate::bucket::{Failure, Found, Got, Replaced, Replacement, is_same, unquoted};
 use crate::checkpoint::{Manifest, load, rendering};
-use crate::collection::WeakCollection;
+use crate::collection::{Collection, WeakCollection};
 use crate::commit::{Action, FileRegister, Group};
 use crate::error::{Error, Result};
 use crate::key::{Seq, Version};
@@ -50,6 +51,9 @@ pub struct Publication {
     pub foreign: Option<Foreign>,
     /// Why the last try failed, if it did.
     pub trouble: Option<Arc<str>>,
+    /// Where the edits are kept, since this replica began, that a publication had in its hands
+    /// which was cut off.
+    pub recovered: Vec<Arc<str>>,
 }
 
 /// A published file that this log did not write.
@@ -80,6 +84,8 @@ pub(crate) struct Publisher {
     tried: VecDeque<(Seq, Arc<str>)>,
     not_before: Option<Instant>,
     failures: u32,
+    /// Whether a publication may have been cut off, with an edit in its hands.
+    looks_behind: bool,
 }
 
 /// What stands where the file should.
@@ -107,6 +113,7 @@ impl Publisher {
             tried: VecDeque::new(),
             not_before: None,
             failures: 0,
+            looks_behind: true,
         }
     }
 
@@ -152,7 +159,10 @@ impl Publisher {
                 self.tried.pop_front();
             }
         }
-        let done = self.publish().await;
+        let done = match self.bring_aside().await {
+            Ok(()) => self.publish().await.inspect_err(|_| self.looks_behind = true),
+            Err(error) => Err(error),
+        };
         let now = env.instant();
         let took = now.saturating_duration_since(began);
         let pause = match &done {
@@ -176,7 +186,77 @@ impl Publisher {
                 (collection.publication().foreign, Some(error.to_string().into()))
             }
         };
-        collection.set_publication(Publication { foreign, trouble });
+        let recovered = collection.publication().recovered;
+        collection.set_publication(Publication { foreign, trouble, recovered });
+    }
+
+    /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
+    /// two renames. What cannot be kept stays where it is: it is told, and tried again before the
+    /// next publication.
+    pub(crate) async fn recover(&mut self) {
+        if let Err(error) = self.bring_aside().await
+            && let Some(collection) = self.collection.upgrade()
+        {
+            let name = self.log.name();
+            tracing::warn!(collection = %name, %error, "an edit that was cut off cannot be kept");
+            let trouble = Some(error.to_string().into());
+            collection.set_publication(Publication { trouble, ..collection.publication() });
+        }
+    }
+
+    async fn bring_aside(&mut self) -> Result<()> {
+        let Some(collection) = self.collection.upgrade().filter(|_| self.looks_behind) else {
+            return Ok(());
+        };
+        let (bucket, name) = (self.log.bucket(), self.log.name());
+        let left = bucket.left_behind(name).await;
+        for scratch in left.map_err(|failure| failure.into_error("list", name.as_str()))? {
+            if let Some(kept) = self.bring_one_aside(&scratch, &collection).await? {
+                tracing::warn!(
+                    collection = %name,
+                    aside = %kept,
+                    "a publication was cut off that had an edit in its hands; the edit is kept here"
+                );
+                let mut publication = collection.publication();
+                publication.recovered.push(kept);
+                collection.set_publication(publication);
+            }
+        }
+        self.looks_behind = false;
+        Ok(())
+    }
+
+    /// Where the edit is kept, if it is one.
+    async fn bring_one_aside(
+        &self,
+        scratch: &Path,
+        collection: &Collection,
+    ) -> Result<Option<Arc<str>>> {
+        let (bucket, name, env) = (self.log.bucket(), self.log.name(), self.log.env());
+        let unavailable = |operation| {
+            move |failure: Failure| -> Error { failure.into_error(operation, scratch.to_string()) }
+        };
+        let claimed = bucket.claim(scratch, name, env).await.map_err(unavailable("rename"))?;
+        let Some(claimed) = claimed else { return Ok(None) };
+        let read = bucket.digest(&claimed).await.map_err(unavailable("read"))?;
+        let Some((_, sha256)) = read else { return Ok(None) };
+        let state = collection.latest();
+        let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
+        let mut kept = None;
+        if !is_recorded && self.edition_of(&sha256, Seq::ZERO).await?.is_none() {
+            let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
+            match bucket.get_if(&claimed, env, fits).await.map_err(unavailable("read"))? {
+                Got::Found(Found { bytes, .. }) => {
+                    let copy = aside::keep(bucket, name, env, bytes).await;
+                    kept = Some(copy.map_err(unavailable("keep"))?.into());
+                }
+                Got::Absent => return Ok(None),
+                // Too large to be copied: it stays, under the name that it has now.
+                Got::Declined(_) => return Ok(Some(claimed.to_string().into())),
+            }
+        }
+        bucket.delete(&claimed).await.map_err(unavailable("delete"))?;
+        Ok(kept)
     }
 
     /// Gives the file that is in the way, if one is.
@@ -336,13 +416,11 @@ fn tag(meta: &ObjectMeta) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use object_store::path::Path;
-
     use super::*;
     use crate::commit::Op;
     use crate::key::{CollectionName, MovieKey, Year};
     use crate::movie::{Movie, MovieLimits};
-    use crate::{Absent, Bucket, CheckpointOptions, Collection, Env, Options, Store};
+    use crate::{Absent, Bucket, CheckpointOptions, Env, Options, Store};
 
     /// A bucket, and what people do to the file in it.
     struct World {
@@ -471,6 +549,41 @@ mod tests {
         }
         let aside = world.bucket.list(&world.bucket.path("movies.json.log/aside")).await.unwrap();
         assert_eq!((aside.len(), copies.len()), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn what_a_publication_left_that_was_cut_off_is_brought_aside() {
+        let home = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(home.path().to_str().unwrap()).unwrap();
+        let world = World { path: bucket.path(CollectionName::DEFAULT), bucket };
+        let collection = world.replica(NO_PAUSE).await;
+        put(&collection, "a").await;
+        shows(&world, &collection, &["a"]).await;
+        collection.close().await;
+        // Two edits, one edition of ours, and what is another collection's.
+        let left = [
+            ("publish-0b5e7a4e-54c3-4b8e-9b59-5ab3a3a1e000", "[1]".to_owned()),
+            ("publish-0b5e7a4e-54c3-4b8e-9b59-5ab3a3a1e001-8d1f2c26d2b1a9f3", "[2]".to_owned()),
+            ("publish-0b5e7a4e-54c3-4b8e-9b59-5ab3a3a1e002", text(&["a"])),
+        ];
+        for (name, content) in &left {
+            std::fs::write(home.path().join(".movies-api").join(name), content).unwrap();
+        }
+        let next = world.replica(None).await;
+        until("it is told", async || !next.publication().recovered.is_empty()).await;
+        let recovered = next.publication().recovered;
+        assert_eq!(recovered.len(), 1, "{recovered:?}");
+        assert_eq!(std::fs::read(home.path().join(&*recovered[0])).unwrap(), b"[1]");
+        let stays = world.bucket.list(&world.bucket.path(".movies-api")).await.unwrap();
+        let stays: Vec<_> = stays.iter().filter_map(|meta| meta.location.filename()).collect();
+        assert_eq!(stays, [left[1].0]);
+        assert_eq!(world.file().await.expect("it is there").0, text(&["a"]));
+        // Once more with the same edit: it is there already.
+        drop(next);
+        std::fs::write(home.path().join(".movies-api").join(left[0].0), "[1]").unwrap();
+        let last = world.replica(None).await;
+        until("it is told", async || !last.publication().recovered.is_empty()).await;
+        assert_eq!(last.publication().recovered, recovered);
     }
 
     #[tokio::test(start_paused = true)]

@@ -95,7 +95,13 @@ fn notes(app: &App) -> Vec<String> {
         if let Some(trouble) = trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
         }
-        let Publication { foreign, trouble } = collection.publication();
+        let Publication { foreign, trouble, recovered } = collection.publication();
+        notes.extend(recovered.iter().map(|kept| {
+            format!(
+                "{name}: a publication was cut off that had somebody's edit of the published file \
+                 in its hands; the edit is kept as {kept}"
+            )
+        }));
         if let Some(foreign) = foreign {
             let aside = foreign.aside.as_deref().unwrap_or("nowhere, it is too large for that");
             notes.push(format!(

@@ -18,6 +18,9 @@ use crate::key::CollectionName;
 /// How the names of scratch files begin, relative to the store.
 const SCRATCH: &str = ".movies-api/publish-";
 
+/// The length of what makes their names unique; what they are of follows.
+const UUID_LEN: usize = 36;
+
 /// How a store takes `If-Match` on a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IfMatch {
@@ -128,7 +131,7 @@ impl Bucket {
         seen: &ObjectMeta,
         env: &Env,
     ) -> Result<Replaced, Failure> {
-        let scratch = self.path(&format!("{SCRATCH}{}", env.uuid()));
+        let scratch = self.scratch(new.collection, env);
         let payload: PutPayload = new.pieces.into_iter().collect();
         if let Err(error) = self.inner.objects.put(&scratch, payload).await {
             return Err(Failure::of(&error));
@@ -161,16 +164,49 @@ impl Bucket {
         replaced
     }
 
-    /// Scratch files of publications that were cut off: each may hold an edit that was on its way
-    /// back. None where the bucket is no folder.
-    pub(crate) async fn left_behind(&self) -> Result<Vec<Path>, Failure> {
+    /// Scratch files of publications that were cut off, or are under way: each may hold an edit that
+    /// was on its way back. None where the bucket is no folder.
+    pub(crate) async fn left_behind(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Vec<Path>, Failure> {
         if !self.is_folder() {
             return Ok(Vec::new());
         }
         let (folder, name) = SCRATCH.split_once('/').unwrap_or_default();
         let found = self.list(&self.path(folder)).await?;
-        let is_scratch = |path: &Path| path.filename().is_some_and(|file| file.starts_with(name));
-        Ok(found.into_iter().map(|meta| meta.location).filter(is_scratch).collect())
+        let mark = mark_of(collection);
+        let is_its = |path: &Path| {
+            let unique = path.filename().and_then(|file| file.strip_prefix(name));
+            unique.is_some_and(|unique| match unique.get(UUID_LEN..).filter(|m| !m.is_empty()) {
+                Some(other) => other == mark,
+                // Of nobody by its name: the first collection there is takes it.
+                None => collection.as_str() == CollectionName::DEFAULT,
+            })
+        };
+        Ok(found.into_iter().map(|meta| meta.location).filter(is_its).collect())
+    }
+
+    /// Takes a scratch file away from whoever may still be at work with it, in one step, so that it
+    /// holds from now on what it holds; `None` where it has gone. That one finds nothing to
+    /// exchange then, and looks anew.
+    pub(crate) async fn claim(
+        &self,
+        scratch: &Path,
+        collection: &CollectionName,
+        env: &Env,
+    ) -> Result<Option<Path>, Failure> {
+        let claimed = self.scratch(collection, env);
+        match self.inner.objects.rename(scratch, &claimed).await {
+            Ok(()) => Ok(Some(claimed)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    /// A new name for a scratch file.
+    fn scratch(&self, collection: &CollectionName, env: &Env) -> Path {
+        self.path(&format!("{SCRATCH}{}{}", env.uuid(), mark_of(collection)))
     }
 
     /// Keeps a copy of an edit.
@@ -233,6 +269,11 @@ impl Bucket {
             .map(|(root, parts)| parts.fold(root.clone(), |file, part| file.join(part.as_ref())));
         file.ok_or_else(|| Failure::lasting("it is not in this folder"))
     }
+}
+
+/// How the name of a scratch file ends that is of this collection, whose own name may be too long.
+fn mark_of(collection: &CollectionName) -> String {
+    format!("-{:.16}", blake3::hash(collection.as_str().as_bytes()).to_hex().as_str())
 }
 
 /// What came of exchanging two files.

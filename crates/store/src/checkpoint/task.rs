@@ -99,6 +99,7 @@ impl Checkpointer {
     async fn work(&mut self) {
         let env = self.log.env().clone();
         let mut patience = env.jittered(self.options.patience);
+        self.publisher.recover().await;
         self.resume_publication().await;
         loop {
             let now = env.instant();
@@ -142,9 +143,6 @@ impl Checkpointer {
         let state = self.shared.latest();
         if self.publisher.is_current(&state) {
             return;
-        }
-        for file in self.log.bucket().left_behind().await.unwrap_or_default() {
-            tracing::warn!(%file, "a publication was cut off here; look whether this is an edit that somebody misses, then delete it");
         }
         let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
         if let Some(newest) = newest
