@@ -171,6 +171,11 @@ impl Publisher {
                 self.next = None;
                 self.interval.unwrap_or_default()
             }
+            // It would be refused as often as it is tried; the next edition may be smaller.
+            Err(error) if error.is_final() => {
+                self.next = None;
+                self.interval.unwrap_or_default()
+            }
             Err(_) => PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX),
         };
         self.failures = if done.is_err() { self.failures + 1 } else { 0 };
@@ -178,12 +183,16 @@ impl Publisher {
         let (foreign, trouble) = match done {
             Ok(foreign) => (foreign, None),
             Err(error) => {
-                tracing::warn!(
-                    collection = %self.log.name(),
-                    %error,
-                    "the file could not be published; the log goes on, and the last one stands"
-                );
-                (collection.publication().foreign, Some(error.to_string().into()))
+                let last = collection.publication();
+                let trouble: Arc<str> = error.to_string().into();
+                if !error.is_final() || last.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(
+                        collection = %self.log.name(),
+                        %error,
+                        "the file could not be published; the log goes on, and the last one stands"
+                    );
+                }
+                (last.foreign, Some(trouble))
             }
         };
         let recovered = collection.publication().recovered;
@@ -272,6 +281,7 @@ impl Publisher {
             if state.dropped || shows(state.file(), edition.version) {
                 return Ok(None);
             }
+            self.check_size(edition)?;
             let seen = self.head().await?;
             let known = collection.publication().foreign;
             let seen = match self.examine(seen, state.file(), known.as_ref()).await? {
@@ -304,6 +314,21 @@ impl Publisher {
             }
         }
         Err(Error::unavailable("write", object, said))
+    }
+
+    /// One PUT carries the whole file: a store that has a limit would take all of it and refuse.
+    fn check_size(&self, edition: &Edition) -> Result<()> {
+        let max = self.log.bucket().put_bytes_max();
+        let bytes: u64 = rendering::pieces(&edition.movies).map(|piece| piece.len() as u64).sum();
+        if bytes <= max {
+            return Ok(());
+        }
+        let found = format!(
+            "as a published file the catalogue is over the {max} bytes that one PUT may carry in \
+             this store; the API and `movies-api export` give all of it, and `--publish off` ends \
+             this message"
+        );
+        Err(Error::unsupported(self.log.name().as_str(), found))
     }
 
     async fn head(&self) -> Result<Option<ObjectMeta>> {
@@ -601,6 +626,43 @@ mod tests {
         assert_ne!(second, first);
         let kept = bucket.get(&bucket.path(&second), &env).await.unwrap();
         assert_eq!(kept.unwrap().bytes, "edit");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_over_what_one_put_carries_is_told_and_not_tried_again() {
+        let mut world = World::new();
+        world.bucket = Bucket::open("memory://").unwrap().limited(50);
+        let collection = world.replica(NO_PAUSE).await;
+        put(&collection, "a").await;
+        shows(&world, &collection, &["a"]).await;
+        put(&collection, "b").await;
+        until("it is told", async || collection.publication().trouble.is_some()).await;
+        let trouble = collection.publication().trouble.expect("told");
+        assert!(trouble.contains("over the 50 bytes"), "{trouble}");
+        assert_eq!(world.file().await.expect("it stays").0, text(&["a"]));
+        let deletion =
+            Op::new(Action::Delete(MovieKey::parse("a", Year::new(2000).unwrap()).unwrap()));
+        collection
+            .submit(Group { by: None, key: None, ops: vec![deletion] }, OP_DEADLINE)
+            .await
+            .unwrap();
+        shows(&world, &collection, &["b"]).await;
+        until("it is well", async || collection.publication().trouble.is_none()).await;
+    }
+
+    /// The file of a large catalogue is sent from the pages: a copy would double the memory.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_are_the_pages_themselves() {
+        let collection = World::new().replica(None).await;
+        for name in ["a", "b"] {
+            put(&collection, name).await;
+        }
+        let state = collection.latest();
+        let pages: Vec<_> = state.movies().pages().map(|page| page.wire().as_ptr_range()).collect();
+        let pieces: Vec<_> = rendering::pieces(state.movies()).collect();
+        let payload: object_store::PutPayload = pieces.into_iter().collect();
+        let shared = |piece: &bytes::Bytes| pages.iter().any(|page| page.contains(&piece.as_ptr()));
+        assert_eq!(payload.iter().filter(|piece| shared(piece)).count(), pages.len());
     }
 
     #[tokio::test(start_paused = true)]

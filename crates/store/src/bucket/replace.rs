@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
@@ -57,6 +58,19 @@ pub(crate) enum Replaced {
 }
 
 impl Bucket {
+    /// The same bucket, just opened, where one PUT carries no more than this.
+    pub(crate) fn limited(mut self, put_bytes_max: u64) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.put_bytes_max = put_bytes_max;
+        }
+        self
+    }
+
+    /// The most bytes that one PUT carries.
+    pub(crate) fn put_bytes_max(&self) -> u64 {
+        self.inner.put_bytes_max
+    }
+
     /// Replaces an object only if what is there is as expected. After `Unknown` the caller must
     /// look. Dropping the future leaves the outcome unknown; on a folder also a scratch file, which
     /// [`Bucket::left_behind`] finds.
@@ -299,7 +313,6 @@ pub(crate) fn unquoted(etag: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::REQUESTS_MAX;
-use super::file;
-use super::manifest::{KeyLine, Manifest, PageFile};
-use crate::bucket::{Failure, modified_at};
+use super::file::{self, FILE_BYTES_MAX};
+use super::manifest::{KeyLine, MANIFEST_BYTES_MAX, Manifest, PageFile};
+use crate::bucket::{Failure, deadline, modified_at};
 use crate::commit;
 use crate::error::{Error, Result};
 use crate::key::{CommitHash, FileHash, Seq, Timestamp};
@@ -21,8 +21,6 @@ use crate::state::{Judged, KeyUse, Keys, State};
 /// How often a read is tried that fails in passing.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long one read may take before it is tried again.
-const READ_DEADLINE: Duration = Duration::from_secs(60);
 /// How often the checkpoints are listed anew when one goes before it is read.
 pub(crate) const LISTINGS_MAX: u32 = 3;
 /// The most files that are unpacked at once.
@@ -81,7 +79,9 @@ pub(crate) async fn list(log: &Log) -> Result<Vec<Listed>> {
 /// `Damaged` or `Unsupported` where it cannot be used, `Unavailable` where that is not known.
 pub(crate) async fn manifest(log: &Log, seq: Seq) -> Result<Option<Manifest>> {
     let object = object(log, seq);
-    let Some(bytes) = find(log, &object).await? else { return Ok(None) };
+    let Some(bytes) = find(log, &object, MANIFEST_BYTES_MAX as u64).await? else {
+        return Ok(None);
+    };
     let manifest = Manifest::decode(&object, &bytes)?;
     if manifest.seq != seq {
         let found = format!("it is the checkpoint after commit {}", manifest.seq);
@@ -190,7 +190,7 @@ pub(crate) async fn state(log: &Log, manifest: &Manifest) -> Result<State> {
     let wrong = |found: &str| Error::damaged(object(log, seq), found);
     // Owned places: a future that borrows what its stream yields is not `Send` to the compiler.
     let files: Vec<_> = stream::iter(manifest.pages.clone())
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .map_ok(|(place, content)| unpack(log, place, content, seq))
         .try_buffered(UNPACKED_MAX)
@@ -248,7 +248,7 @@ async fn verify_files(
     let pages: Vec<_> =
         manifest.pages.iter().filter(|place| !verified.contains(&place.file)).cloned().collect();
     stream::iter(pages)
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .try_for_each(|(place, content)| async move {
             unpack(log, place, content, manifest.seq).await.map(|_| ())
@@ -258,8 +258,13 @@ async fn verify_files(
     keys(log, manifest).await.map(|_| ())
 }
 
-async fn fetch<P>(log: &Log, file: FileHash, place: P) -> Result<(P, Bytes)> {
-    Ok((place, read(log, &file_object(log, file)).await?))
+/// Reads a file that must be there, of at most so many bytes.
+async fn fetch<P>(log: &Log, file: FileHash, bytes: u64, place: P) -> Result<(P, Bytes)> {
+    let object = file_object(log, file);
+    // As many share the line.
+    let found = find(log, &object, bytes.saturating_mul(REQUESTS_MAX as u64)).await?;
+    let content = found.ok_or_else(|| Error::damaged(object, "it is missing"))?;
+    Ok((place, content))
 }
 
 async fn unpack(log: &Log, place: PageFile, content: Bytes, seq: Seq) -> Result<Vec<Page>> {
@@ -271,7 +276,7 @@ async fn unpack(log: &Log, place: PageFile, content: Bytes, seq: Seq) -> Result<
 /// The last ones of all keys that the files hold: older ones have expired since they were written.
 async fn keys(log: &Log, manifest: &Manifest) -> Result<Keys> {
     let fetched: Vec<_> = stream::iter(manifest.key_files.clone())
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .try_collect()
         .await?;
@@ -295,16 +300,12 @@ async fn keys(log: &Log, manifest: &Manifest) -> Result<Keys> {
     Ok(keys)
 }
 
-/// Reads an object that must be there.
-async fn read(log: &Log, object: &str) -> Result<Bytes> {
-    find(log, object).await?.ok_or_else(|| Error::damaged(object, "it is missing"))
-}
-
-/// Reads an object; `None` is proof that it is not there.
-async fn find(log: &Log, object: &str) -> Result<Option<Bytes>> {
+/// Reads an object of at most about so many bytes; `None` is proof that it is not there.
+async fn find(log: &Log, object: &str, bytes: u64) -> Result<Option<Bytes>> {
     let path = log.bucket().path(object);
+    let limit = deadline(bytes);
     let found = patiently(log, || async {
-        let answer = log.env().timeout(READ_DEADLINE, log.bucket().get(&path, log.env())).await;
+        let answer = log.env().timeout(limit, log.bucket().get(&path, log.env())).await;
         answer.unwrap_or_else(|| Err(Failure::passing("no answer in time")))
     });
     let found = found.await.map_err(|failure| failure.into_error("read", object))?;
