@@ -51,7 +51,20 @@ pub async fn check(
     name: &CollectionName,
     progress: impl FnMut(Seq),
 ) -> Result<CheckReport> {
-    let log = Log::new(bucket.clone(), name.clone(), Env::real());
+    check_in(bucket, name, Env::real(), progress).await
+}
+
+/// [`check()`] in a world that may be simulated.
+///
+/// # Errors
+/// As [`check()`].
+pub async fn check_in(
+    bucket: &Bucket,
+    name: &CollectionName,
+    env: Env,
+    progress: impl FnMut(Seq),
+) -> Result<CheckReport> {
+    let log = Log::new(bucket.clone(), name.clone(), env);
     let checkpoints = list(&log).await?;
     let report = CheckReport {
         log: LogId::ZERO,

@@ -64,6 +64,7 @@ impl Draft<'_> {
         let pages = self.pages(&mut files).await?;
         let (key_files, recent_keys) = self.keys(&mut files).await?;
         let forgets = self.log.env().has(Mutant::ForgetJudgedInCheckpoint);
+        let mistimes = self.log.env().has(Mutant::ForgetChangeTimeInCheckpoint);
         let manifest = Manifest {
             format: self.state.format,
             log: self.state.log,
@@ -71,7 +72,7 @@ impl Draft<'_> {
             hash,
             at: self.state.at,
             version: self.state.version,
-            changed_at: self.state.changed_at,
+            changed_at: if mistimes { self.state.at } else { self.state.changed_at },
             dropped: self.state.dropped,
             file: self.state.file.clone(),
             writer: Arc::clone(&self.writer),
