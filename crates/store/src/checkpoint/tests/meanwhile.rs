@@ -1,5 +1,6 @@
 //! What others do between two requests of ours: a checkpoint goes, comes, or is put again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ struct Shared {
     objects: Arc<InMemory>,
     /// After the next request for an object or a folder whose name ends so.
     next: Mutex<Option<(&'static str, Deed)>>,
+    /// Whether every listing fails.
+    hides: AtomicBool,
 }
 
 impl Shared {
@@ -100,9 +103,13 @@ impl ObjectStore for Client {
     fn list(&self, folder: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (client, folder) = (self.clone(), folder.cloned().unwrap_or_default());
         let listed = async move {
+            if client.0.hides.load(Ordering::Relaxed) {
+                let source = "503 SlowDown".into();
+                return Err(object_store::Error::Generic { store: "shared", source });
+            }
             let listed: Vec<_> = client.0.objects.list(Some(&folder)).try_collect().await?;
             client.0.asked_for(&folder).await;
-            Ok::<_, object_store::Error>(stream::iter(listed.into_iter().map(Ok)))
+            Ok(stream::iter(listed.into_iter().map(Ok)))
         };
         stream::once(listed).try_flatten().boxed()
     }
@@ -282,4 +289,27 @@ async fn a_checkpoint_reuses_nothing_of_one_that_goes_meanwhile() {
         let error = world.try_checkpoint(11, Some(&base)).await.unwrap_err();
         assert!(error.to_string().contains("deleted meanwhile"), "{error}");
     }
+}
+
+/// Only a listing shows that a log has lost its end: without one, a start would take the commits
+/// that are left for all there are, and write the next one anew.
+#[tokio::test(start_paused = true)]
+async fn without_a_listing_nothing_is_opened_but_what_is_open_goes_on() {
+    let (world, shared) = shared_world().await;
+    world.checkpoint(10, None).await;
+    let movies = world.open(silent()).await.unwrap();
+    shared.hides.store(true, Ordering::Relaxed);
+    let judged = movies.submit(group(vec![put(1, "new")]), Duration::from_secs(30)).await.unwrap();
+    assert_eq!(judged.seq, Some(Seq(11)));
+    let error = world.open(silent()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    // As a lifecycle rule does. It is no tail, and nothing says so but the checkpoint behind it.
+    for seq in 6..=11 {
+        world.delete(&world.log.object(Seq(seq))).await;
+    }
+    let error = world.open(silent()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    shared.hides.store(false, Ordering::Relaxed);
+    let error = world.open(silent()).await.unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
