@@ -4,16 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use movies_store::key::Seq;
-use movies_store::{Freshness, Mutant};
+use bytes::Bytes;
+use movies_store::apply::apply;
+use movies_store::check::check_in;
+use movies_store::invariants::states_agree;
+use movies_store::key::{LogId, Seq};
+use movies_store::{Bucket, Env, Error, Freshness, Mutant, Options, State, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use crate::bucket::Replica;
 use crate::chaos;
 use crate::checker;
 use crate::client::Client;
+use crate::faults::Distance;
 use crate::model::{Model, Violation, violation};
 use crate::settings::Settings;
 use crate::trace::{Telling, Trace};
@@ -24,8 +30,11 @@ const CLIENTS_END: Duration = Duration::from_secs(4 * 3_600);
 /// After the last fault every request must have taken effect by then.
 const QUIET_AFTER: Duration = Duration::from_secs(600);
 
+/// Whoever looks at the bucket from outside.
+const AUDITOR: Replica = Replica(0);
+
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 9] = [
+pub const MUTANTS: [Mutant; 10] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -35,6 +44,7 @@ pub const MUTANTS: [Mutant; 9] = [
     Mutant::HalfGroup,
     Mutant::AnyNotFoundIsAbsence,
     Mutant::ForgetJudgedInCheckpoint,
+    Mutant::ForgetChangeTimeInCheckpoint,
 ];
 
 /// Quiet, period and patience of a checkpoint are shorter, and its pace without faults, too.
@@ -129,6 +139,9 @@ async fn simulate(run: Run) -> Report {
         edition(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
     if world.finding().is_none() {
+        soundness(&world).await.unwrap_or_else(|violation| world.found(violation));
+    }
+    if world.finding().is_none() {
         forgery(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
     let history = world.history();
@@ -193,25 +206,32 @@ async fn rebirth(world: &World) -> Result<(), Violation> {
     // What was written last is in a checkpoint by then, if it ever comes to be.
     sleep(CHECKPOINT_AFTER).await;
     for replica in world.replicas() {
-        // What is awaited must be seen before it can happen.
-        let mut changed = world.changed(replica);
-        world.kill(replica, Duration::ZERO);
-        loop {
-            changed.await;
-            if world.serving(replica).is_some() {
-                break;
+        let again = async {
+            // What is awaited must be seen before it can happen.
+            let mut changed = world.changed(replica);
+            world.kill(replica, Duration::ZERO);
+            loop {
+                changed.await;
+                if world.serving(replica).is_some() {
+                    break;
+                }
+                changed = world.changed(replica);
             }
-            changed = world.changed(replica);
-        }
+        };
+        in_time(format_args!("{replica} does not start again"), again).await?;
     }
+    let started: Vec<_> = world
+        .replicas()
+        .filter_map(|replica| Some((replica, world.serving(replica)?.latest())))
+        .collect();
+    // Publication goes on meanwhile, so that they need not stand at the same commit.
+    let replayed = replay(&world.bucket.commits())?;
     let mut model = Model::default();
     for commit in world.bucket.commits() {
         model.take(&commit)?;
     }
     let expected = model.catalogue();
-    for replica in world.replicas() {
-        let Some(collection) = world.serving(replica) else { continue };
-        let state = collection.latest();
+    for (replica, state) in started {
         let rows = state.movies().rows().map(|row| (row.json, row.seq));
         let stored = expected.movies.values().map(|stored| (stored.json.clone(), stored.seq));
         if !rows.eq(stored)
@@ -220,8 +240,64 @@ async fn rebirth(world: &World) -> Result<(), Violation> {
         {
             return violation!("{replica} starts with another state than that of the log");
         }
+        let same = replayed.iter().find(|replayed| replayed.seq() == state.seq());
+        let Some(same) = same else {
+            return violation!("{replica} starts at {}, where no commit is", state.seq());
+        };
+        states_agree(&state, same)
+            .map_err(|found| Violation(format!("{replica} starts, but {found}")))?;
     }
     Ok(())
+}
+
+/// What the log adds up to after each of its commits.
+fn replay(commits: &[Bytes]) -> Result<Vec<State>, Violation> {
+    let mut states = vec![State::empty(LogId::ZERO)];
+    for (number, commit) in commits.iter().enumerate() {
+        let applied = states.last().map(|state| {
+            apply(state, &format!("commit {}", number + 1), commit, None)
+                .map_err(|error| Violation(error.to_string()))
+        });
+        states.extend(applied.transpose()?.map(|(_, applied)| applied.state));
+    }
+    Ok(states)
+}
+
+/// Whoever verifies the bucket from outside finds nothing: each log is sound, and every checkpoint
+/// is what its log adds up to.
+async fn soundness(world: &World) -> Result<(), Violation> {
+    let objects = world.bucket.client(AUDITOR, Distance::NONE);
+    let (bucket, trace) = (Bucket::simulated(objects), world.trace.clone());
+    let env = Env::simulated(0, move || trace.wall(), None);
+    let options = Options { read_only: true, ..Options::default() };
+    let commits = world.bucket.commit_count() as u64;
+    let verified = async {
+        let store = Store::start(bucket.clone(), env.clone(), options).await?;
+        let mut reports = Vec::new();
+        for name in store.names().await? {
+            reports.push(check_in(&bucket, &name, env.clone(), |_| ()).await?);
+        }
+        Ok::<_, Error>(reports)
+    };
+    let verified = in_time(format_args!("a check of the bucket does not end"), verified).await?;
+    env.crash();
+    let reports = verified.map_err(|error| Violation(format!("a check says that {error}")))?;
+    if let Some(problem) = reports.iter().flat_map(|report| &report.problems).next() {
+        return violation!("a check finds that {problem}");
+    }
+    if !reports.iter().any(|report| report.commits >= commits) {
+        return violation!("a check does not see the {commits} commits of the log");
+    }
+    Ok(())
+}
+
+/// What `work` brings, if it comes to an end at all.
+async fn in_time<T>(
+    what: fmt::Arguments<'_>,
+    work: impl Future<Output = T>,
+) -> Result<T, Violation> {
+    let late = |_| Violation(format!("{what} within {QUIET_AFTER:?} though all faults have ended"));
+    timeout(QUIET_AFTER, work).await.map_err(late)
 }
 
 /// With no more writes the published file comes to show the catalogue, and the log says so.
@@ -307,4 +383,16 @@ fn verdict(world: &World) -> Result<(), Violation> {
 /// A generator of its own for each actor, so that one actor's draws do not shift another's.
 fn own(rng: &mut ChaCha12Rng) -> ChaCha12Rng {
     ChaCha12Rng::seed_from_u64(rng.random())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_ends_is_a_finding() {
+        let waits = in_time(format_args!("it waits"), std::future::pending::<()>()).await;
+        let said = waits.unwrap_err().to_string();
+        assert_eq!(said, "it waits within 600s though all faults have ended");
+    }
 }

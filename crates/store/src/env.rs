@@ -62,6 +62,8 @@ pub enum Mutant {
     AnyNotFoundIsAbsence,
     /// A checkpoint does not hold the ids of judged batches.
     ForgetJudgedInCheckpoint,
+    /// A checkpoint says that a movie last changed at the effective time of its own commit.
+    ForgetChangeTimeInCheckpoint,
 }
 
 impl Env {

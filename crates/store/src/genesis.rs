@@ -18,7 +18,7 @@ use crate::commit::{
 };
 use crate::env::Env;
 use crate::error::{Error, Result};
-use crate::key::{CollectionName, LogId, MovieKey, Seq, Timestamp};
+use crate::key::{CollectionName, LogId, MovieKey, Seq};
 use crate::log::Log;
 use crate::movie::{Movie, MovieLimits};
 
@@ -123,12 +123,6 @@ pub(crate) fn commit(
         }],
     };
     Ok((commit, census.notes))
-}
-
-/// The name under which a file is kept before it is adopted.
-pub(crate) fn aside_object(name: &CollectionName, at: Timestamp, content: &[u8]) -> String {
-    let time: String = at.to_string().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-    format!("{name}.log/aside/{time}-{}.json", blake3::hash(content).to_hex())
 }
 
 /// The movies of a JSON array: the last of duplicates wins, `{}` is a placeholder and vanishes,

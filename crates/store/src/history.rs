@@ -68,15 +68,12 @@ pub async fn state_at(bucket: &Bucket, name: &CollectionName, seq: Seq) -> Resul
     }
     let mut state = State::empty(LogId::ZERO);
     for listed in load::list(&log).await?.into_iter().filter(|listed| listed.seq <= seq) {
-        let loaded = match load::manifest(&log, listed.seq).await {
-            Ok(manifest) => load::load_proved(&log, &manifest).await,
-            Err(error) => Err(error),
-        };
-        match loaded {
-            Ok(found) => {
+        match load::checkpoint(&log, listed.seq).await {
+            Ok(Some(found)) => {
                 state = found;
                 break;
             }
+            Ok(None) => {}
             // The log is the truth; an earlier one, or none, does as well.
             Err(error) if error.is_final() => {}
             Err(error) => return Err(error),

@@ -15,6 +15,7 @@
 //! | `committer`, `follower` | the one task at the tail: group commit, shared probes |
 //! | `collection`, `store` | what callers hold |
 //! | `publish` | the published file: one JSON array that anybody may read |
+//! | `aside` | copies of what people wrote there |
 //! | [`history`], [`mod@check`], [`mod@prune`] | a log seen, verified and thinned from outside |
 //! | [`invariants`] | what must hold, each as one function |
 //!
@@ -54,6 +55,7 @@ pub mod page;
 pub mod prune;
 pub mod snapshot;
 
+mod aside;
 mod backoff;
 mod bucket;
 mod collection;

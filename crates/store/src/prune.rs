@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::bucket::{Bucket, Found, modified_at};
-use crate::checkpoint::load;
+use crate::checkpoint::load::{self, Listed};
 use crate::commit::{self, Commit, pruned_to};
 use crate::env::Env;
 use crate::error::{Error, Result};
@@ -88,18 +88,17 @@ pub async fn prune(
         selftest::run(bucket, &env).await?;
     }
     let log = Log::new(bucket.clone(), name.clone(), env);
-    let listed = load::list(&log).await?;
-    let mut report =
-        PruneReport { before: 0, commits: 0, bytes: 0, checkpoints: 0, stop: Stop::Checkpoints };
-    let Some(oldest_needed) = listed.get(CHECKPOINTS_NEEDED - 1).map(|listed| listed.seq) else {
+    let checkpoints = verified(&log).await?;
+    let mut report = PruneReport {
+        before: 0,
+        commits: 0,
+        bytes: 0,
+        checkpoints: checkpoints.len() as u64,
+        stop: Stop::Checkpoints,
+    };
+    let Some(oldest_needed) = checkpoints.get(CHECKPOINTS_NEEDED - 1).copied() else {
         return Ok(report);
     };
-    let mut verified = BTreeSet::new();
-    for checkpoint in &listed {
-        let manifest = load::manifest(&log, checkpoint.seq).await?;
-        load::verify(&log, &manifest, &mut verified).await?;
-        report.checkpoints += 1;
-    }
     let first = first_left(&log, oldest_needed).await?;
     report.before = first.0 - 1;
     let mut window = Seq(first.0);
@@ -125,6 +124,29 @@ pub async fn prune(
         window = end;
     }
     Ok(report)
+}
+
+/// The checkpoints that there are, newest first: all sound, or none is pruned for. A service that
+/// runs beside deletes old ones and writes new ones meanwhile, so that what has gone calls for
+/// another look; whoever goes on vanishing is passed over.
+async fn verified(log: &Log) -> Result<Vec<Seq>> {
+    let mut verified = BTreeSet::new();
+    let mut listed = load::list(log).await?;
+    let mut listings = 1;
+    while listed.len() >= CHECKPOINTS_NEEDED {
+        let mut sound = Vec::new();
+        for Listed { seq, .. } in &listed {
+            if load::verify(log, *seq, &mut verified).await? {
+                sound.push(*seq);
+            }
+        }
+        if sound.len() == listed.len() || listings == load::LISTINGS_MAX {
+            return Ok(sound);
+        }
+        listings += 1;
+        listed = load::list(log).await?;
+    }
+    Ok(Vec::new())
 }
 
 /// Why a commit stays, if it does.

@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use movies_store::{Error, Freshness, Publication};
+use movies_store::{CheckpointStatus, Error, Freshness, Publication};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -86,10 +86,22 @@ fn notes(app: &App) -> Vec<String> {
     for collection in app.store().opened() {
         let name = collection.name();
         notes.extend(collection.notes().iter().map(|note| format!("{name}: {note}")));
-        if let Some(trouble) = collection.checkpoint().trouble {
+        let CheckpointStatus { trouble, damaged, .. } = collection.checkpoint();
+        notes.extend(damaged.iter().map(|found| {
+            format!(
+                "{name}: no file of old checkpoints is deleted, since one cannot be read: {found}"
+            )
+        }));
+        if let Some(trouble) = trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
         }
-        let Publication { foreign, trouble } = collection.publication();
+        let Publication { foreign, trouble, recovered } = collection.publication();
+        notes.extend(recovered.iter().map(|kept| {
+            format!(
+                "{name}: a publication was cut off that had somebody's edit of the published file \
+                 in its hands; the edit is kept as {kept}"
+            )
+        }));
         if let Some(foreign) = foreign {
             let aside = foreign.aside.as_deref().unwrap_or("nowhere, it is too large for that");
             notes.push(format!(

@@ -29,6 +29,22 @@ fn the_file_in_a_folder_is_what_the_api_answers() {
 }
 
 #[test]
+fn an_edit_that_was_cut_off_between_two_renames_is_brought_aside() {
+    let home = folder();
+    let server = Launch::serve(home.path()).start();
+    server.put("/api/movies/Heat/1995", "{}").is(201);
+    drop(server);
+    let left = home.path().join(".movies-api/publish-0b5e7a4e-54c3-4b8e-9b59-5ab3a3a1e000");
+    std::fs::write(&left, EDIT).unwrap();
+    let server = Launch::serve(home.path()).start();
+    wait_until("it is gone from there", || !left.exists());
+    wait_until("it is told", || notes(&server).contains("the edit is kept as movies.json.log/"));
+    let copies = std::fs::read_dir(home.path().join("movies.json.log/aside")).unwrap();
+    let copies: Vec<_> = copies.map(|copy| std::fs::read(copy.unwrap().path()).unwrap()).collect();
+    assert_eq!(copies, [EDIT.as_bytes()]);
+}
+
+#[test]
 fn the_seeds_empty_file_becomes_the_catalogue() {
     let s3 = S3Server::start(S3Options::default());
     s3.put_raw("movies.json", "[{}]");

@@ -18,6 +18,8 @@ use object_store::client::{
 };
 use tokio::time::Instant;
 
+use super::pace;
+use crate::env::Env;
 use crate::key::Timestamp;
 
 /// The codes that prove absence, as S3 and GCS, and as Azure say it.
@@ -102,7 +104,8 @@ impl Connector {
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         let inner = self.inner.connect(options)?;
-        Ok(HttpClient::new(Translator { inner, clock: Arc::clone(&self.clock) }))
+        let (clock, env) = (Arc::clone(&self.clock), Env::real());
+        Ok(HttpClient::new(Translator { inner, clock, env }))
     }
 }
 
@@ -110,13 +113,16 @@ impl HttpConnector for Connector {
 struct Translator {
     inner: HttpClient,
     clock: Arc<ServerClock>,
+    /// Its own: real buckets are never simulated.
+    env: Env,
 }
 
 #[async_trait]
 impl HttpService for Translator {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().clone();
-        let response = self.inner.execute(request).await?;
+        let bytes = request.body().content_length() as u64;
+        let response = pace::in_time(&self.env, bytes, self.inner.execute(request)).await?;
         if let Some(Ok(date)) = response.headers().get(http::header::DATE).map(|date| date.to_str())
         {
             self.clock.saw(date);

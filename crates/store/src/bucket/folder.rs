@@ -138,6 +138,12 @@ fn sync_directory(_path: &FilePath) -> io::Result<()> {
     Ok(())
 }
 
+/// Syncs a file and its name.
+pub(super) fn sync_file(path: &FilePath) -> io::Result<()> {
+    File::open(path)?.sync_all()?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
 /// Makes a folder and whatever is missing above it, and syncs each new entry.
 pub(super) fn make(path: &FilePath) -> io::Result<()> {
     if path.is_dir() {

@@ -23,12 +23,14 @@ use crate::key::{CollectionName, Timestamp};
 
 mod connector;
 mod folder;
+mod pace;
 mod remote;
 mod replace;
 
 use connector::ServerClock;
 pub use connector::{Refused, UnprovenAbsence};
 pub(crate) use folder::Folder;
+pub(crate) use pace::deadline;
 pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
 
 /// A place for collections. Cheap to clone.
@@ -45,6 +47,7 @@ struct Inner {
     clock: Option<Arc<ServerClock>>,
     distrust: watch::Sender<Option<Error>>,
     if_match: OnceLock<IfMatch>,
+    put_bytes_max: u64,
 }
 
 /// An object that was read.
@@ -126,7 +129,8 @@ impl Bucket {
         let clock = Arc::new(ServerClock::default());
         let objects = remote::open(scheme, container, &clock).map_err(refuse)?;
         let shown = format!("{scheme}://{rest}");
-        Ok(Self::new(objects, prefix, shown.trim_end_matches('/'), None, Some(clock)))
+        let bucket = Self::new(objects, prefix, shown.trim_end_matches('/'), None, Some(clock));
+        Ok(bucket.limited(remote::put_bytes_max(scheme)))
     }
 
     /// A bucket in a simulation, or any other `ObjectStore` whose `NotFound` proves absence.
@@ -157,8 +161,10 @@ impl Bucket {
         clock: Option<Arc<ServerClock>>,
     ) -> Self {
         let (url, distrust) = (url.to_owned(), watch::Sender::new(None));
-        let if_match = OnceLock::new();
-        Self { inner: Arc::new(Inner { objects, prefix, url, folder, clock, distrust, if_match }) }
+        let (if_match, put_bytes_max) = (OnceLock::new(), u64::MAX);
+        let inner =
+            Inner { objects, prefix, url, folder, clock, distrust, if_match, put_bytes_max };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The URL for people; it holds no secret.

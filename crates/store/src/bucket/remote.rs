@@ -9,10 +9,26 @@ use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use super::connector::{self, Connector, ServerClock};
 
-/// How long a request may take before its outcome counts as unknown. Large commits need the time
-/// on slow links; probes have their own, shorter deadline.
-const REQUEST_SECONDS_MAX: u64 = 60;
 const CONNECT_SECONDS_MAX: u64 = 5;
+const MIB: u64 = 1024 * 1024;
+
+/// The most bytes that one PUT may carry: 5 GB as S3 counts them (User Guide, "Uploading objects"),
+/// 5,000 MiB on Azure ("Put Blob", remarks); GCS takes its largest object, 5 TiB.
+pub(super) fn put_bytes_max(scheme: &str) -> u64 {
+    match scheme {
+        "s3" => 5 * 1024 * MIB,
+        "az" => 5_000 * MIB,
+        _ => u64::MAX,
+    }
+}
+
+/// How clients behave. No time-out: it would be the same for every size; ours are in `pace`.
+fn options() -> ClientOptions {
+    ClientOptions::new()
+        .with_allow_http(true)
+        .with_timeout_disabled()
+        .with_connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS_MAX))
+}
 
 pub(super) fn open(
     scheme: &str,
@@ -22,10 +38,7 @@ pub(super) fn open(
     // The client library must not send a create again by itself: only its caller knows what a
     // lost answer means.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
-    let options = ClientOptions::new()
-        .with_allow_http(true)
-        .with_timeout(std::time::Duration::from_secs(REQUEST_SECONDS_MAX))
-        .with_connect_timeout(std::time::Duration::from_secs(CONNECT_SECONDS_MAX));
+    let options = options();
     connector::install_crypto();
     let connector = Connector::new(Arc::clone(clock));
     let opened: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
@@ -67,4 +80,16 @@ pub(super) fn open(
         }
     };
     opened.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ClientConfigKey;
+
+    use super::*;
+
+    #[test]
+    fn the_client_cuts_no_transfer_by_itself() {
+        assert_eq!(options().get_config_value(&ClientConfigKey::Timeout), None);
+    }
 }

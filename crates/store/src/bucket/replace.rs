@@ -5,16 +5,22 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt, PutMode, PutPayload, UpdateVersion};
 
-use super::{Bucket, Created, Failure, folder};
+use super::{Bucket, Failure, folder};
+use crate::aside;
 use crate::env::Env;
+use crate::key::CollectionName;
 
 /// How the names of scratch files begin, relative to the store.
 const SCRATCH: &str = ".movies-api/publish-";
+
+/// The length of what makes their names unique; what they are of follows.
+const UUID_LEN: usize = 36;
 
 /// How a store takes `If-Match` on a PUT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,9 +40,8 @@ pub(crate) struct Replacement<'a> {
     pub(crate) pieces: Vec<Bytes>,
     /// What must be there; `None`: nothing.
     pub(crate) seen: Option<&'a ObjectMeta>,
-    /// The name under which a content is kept that came out by an exchange and is not what was
-    /// seen.
-    pub(crate) aside: &'a (dyn Fn(&[u8]) -> String + Sync),
+    /// Whose file it is.
+    pub(crate) collection: &'a CollectionName,
 }
 
 /// What became of a replacement.
@@ -53,6 +58,19 @@ pub(crate) enum Replaced {
 }
 
 impl Bucket {
+    /// The same bucket, just opened, where one PUT carries no more than this.
+    pub(crate) fn limited(mut self, put_bytes_max: u64) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.put_bytes_max = put_bytes_max;
+        }
+        self
+    }
+
+    /// The most bytes that one PUT carries.
+    pub(crate) fn put_bytes_max(&self) -> u64 {
+        self.inner.put_bytes_max
+    }
+
     /// Replaces an object only if what is there is as expected. After `Unknown` the caller must
     /// look. Dropping the future leaves the outcome unknown; on a folder also a scratch file, which
     /// [`Bucket::left_behind`] finds.
@@ -127,7 +145,7 @@ impl Bucket {
         seen: &ObjectMeta,
         env: &Env,
     ) -> Result<Replaced, Failure> {
-        let scratch = self.path(&format!("{SCRATCH}{}", env.uuid()));
+        let scratch = self.scratch(new.collection, env);
         let payload: PutPayload = new.pieces.into_iter().collect();
         if let Err(error) = self.inner.objects.put(&scratch, payload).await {
             return Err(Failure::of(&error));
@@ -140,12 +158,12 @@ impl Bucket {
             Ok(Swap::Other) => {
                 // Who saves again before it is back overwrites it there: hence a copy, first. That
                 // it cannot be made is no reason not to put it back.
-                let kept = self.keep(&scratch, new.aside, env).await;
+                let kept = self.keep(&scratch, new.collection, env).await;
                 match self.swap(&scratch, new.path, ours.as_deref()).await? {
                     Swap::Done => Ok(Replaced::Changed),
                     Swap::NotThere | Swap::Other => {
                         kept?;
-                        self.keep(&scratch, new.aside, env).await?;
+                        self.keep(&scratch, new.collection, env).await?;
                         Ok(Replaced::Changed)
                     }
                 }
@@ -160,34 +178,73 @@ impl Bucket {
         replaced
     }
 
-    /// Scratch files of publications that were cut off: each may hold an edit that was on its way
-    /// back. None where the bucket is no folder.
-    pub(crate) async fn left_behind(&self) -> Result<Vec<Path>, Failure> {
+    /// Scratch files of publications that were cut off, or are under way: each may hold an edit that
+    /// was on its way back. None where the bucket is no folder.
+    pub(crate) async fn left_behind(
+        &self,
+        collection: &CollectionName,
+    ) -> Result<Vec<Path>, Failure> {
         if !self.is_folder() {
             return Ok(Vec::new());
         }
         let (folder, name) = SCRATCH.split_once('/').unwrap_or_default();
         let found = self.list(&self.path(folder)).await?;
-        let is_scratch = |path: &Path| path.filename().is_some_and(|file| file.starts_with(name));
-        Ok(found.into_iter().map(|meta| meta.location).filter(is_scratch).collect())
+        let mark = mark_of(collection);
+        let is_its = |path: &Path| {
+            let unique = path.filename().and_then(|file| file.strip_prefix(name));
+            unique.is_some_and(|unique| match unique.get(UUID_LEN..).filter(|m| !m.is_empty()) {
+                Some(other) => other == mark,
+                // Of nobody by its name: the first collection there is takes it.
+                None => collection.as_str() == CollectionName::DEFAULT,
+            })
+        };
+        Ok(found.into_iter().map(|meta| meta.location).filter(is_its).collect())
+    }
+
+    /// Takes a scratch file away from whoever may still be at work with it, in one step, so that it
+    /// holds from now on what it holds; `None` where it has gone. That one finds nothing to
+    /// exchange then, and looks anew.
+    pub(crate) async fn claim(
+        &self,
+        scratch: &Path,
+        collection: &CollectionName,
+        env: &Env,
+    ) -> Result<Option<Path>, Failure> {
+        let claimed = self.scratch(collection, env);
+        match self.inner.objects.rename(scratch, &claimed).await {
+            Ok(()) => Ok(Some(claimed)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(Failure::of(&error)),
+        }
+    }
+
+    /// A new name for a scratch file.
+    fn scratch(&self, collection: &CollectionName, env: &Env) -> Path {
+        self.path(&format!("{SCRATCH}{}{}", env.uuid(), mark_of(collection)))
     }
 
     /// Keeps a copy of an edit.
     async fn keep(
         &self,
         scratch: &Path,
-        aside: &(dyn Fn(&[u8]) -> String + Sync),
+        collection: &CollectionName,
         env: &Env,
     ) -> Result<(), Failure> {
         let Some(found) = self.get(scratch, env).await? else { return Ok(()) };
-        let copy = self.path(&aside(&found.bytes));
-        match self.create(&copy, found.bytes).await {
-            Created::Yes | Created::Taken => Ok(()),
-            Created::Unknown(failure) | Created::Refused(failure) => {
-                tracing::warn!(file = %scratch, reason = %failure.reason, "an edit could not be copied; it stays in this file");
-                Err(failure)
-            }
+        aside::keep(self, collection, env, found.bytes).await.map(|_| ()).inspect_err(|failure| {
+            tracing::warn!(file = %scratch, reason = %failure.reason, "an edit could not be copied; it stays in this file");
+        })
+    }
+
+    /// Sees that a file is durable that another process may have written; elsewhere than on a
+    /// folder what can be read is.
+    pub(crate) async fn sync(&self, path: &Path, env: &Env) -> Result<(), Failure> {
+        if !self.is_folder() {
+            return Ok(());
         }
+        let file = self.file(path)?;
+        let synced = env.compute(move || folder::sync_file(&file)).await;
+        synced.map_err(|error| Failure::of_io(&error))
     }
 
     /// Exchanges two files and tells whether what came out has the tag `expected`. Where the file
@@ -228,6 +285,11 @@ impl Bucket {
     }
 }
 
+/// How the name of a scratch file ends that is of this collection, whose own name may be too long.
+fn mark_of(collection: &CollectionName) -> String {
+    format!("-{:.16}", blake3::hash(collection.as_str().as_bytes()).to_hex().as_str())
+}
+
 /// What came of exchanging two files.
 enum Swap {
     /// What came out is as expected.
@@ -251,16 +313,11 @@ pub(crate) fn unquoted(etag: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
     const NAME: &str = "movies.json";
-
-    fn aside(content: &[u8]) -> String {
-        format!("aside/{}", blake3::hash(content).to_hex())
-    }
 
     /// A store of its own, and what a person does to the file there.
     async fn check(bucket: &Bucket) {
@@ -270,7 +327,8 @@ mod tests {
             let (env, path) = (env.clone(), path.clone());
             async move {
                 let (path, seen) = (&path, seen.as_ref());
-                let new = Replacement { path, pieces: put(text), seen, aside: &aside };
+                let collection = &CollectionName::default();
+                let new = Replacement { path, pieces: put(text), seen, collection };
                 bucket.replace(new, &env).await
             }
         };
@@ -309,7 +367,8 @@ mod tests {
         let (env, path) = (Env::real(), bucket.path(NAME));
         let publish = async |seen: Option<&ObjectMeta>| {
             let pieces = vec!["ours".into()];
-            let new = Replacement { path: &path, pieces, seen, aside: &aside };
+            let collection = &CollectionName::default();
+            let new = Replacement { path: &path, pieces, seen, collection };
             bucket.replace(new, &env).await
         };
         publish(None).await;
@@ -342,7 +401,7 @@ mod tests {
             }
         };
         tokio::join!(editor, publisher);
-        if let Ok(kept) = std::fs::read_dir(home.path().join("aside")) {
+        if let Ok(kept) = std::fs::read_dir(home.path().join("movies.json.log/aside")) {
             seen.extend(kept.map(|copy| std::fs::read(copy.unwrap().path()).unwrap().into()));
         }
         let all = (0..SAVES).map(|save| Bytes::from(format!("edit {save}")));

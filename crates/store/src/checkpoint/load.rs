@@ -1,15 +1,15 @@
 //! From the bucket: which checkpoints there are, one manifest, the state that it names.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::REQUESTS_MAX;
-use super::file;
-use super::manifest::{KeyLine, Manifest, PageFile};
-use crate::bucket::{Failure, modified_at};
+use super::file::{self, FILE_BYTES_MAX};
+use super::manifest::{KeyLine, MANIFEST_BYTES_MAX, Manifest, PageFile};
+use crate::bucket::{Failure, deadline, modified_at};
 use crate::commit;
 use crate::error::{Error, Result};
 use crate::key::{CommitHash, FileHash, Seq, Timestamp};
@@ -21,8 +21,8 @@ use crate::state::{Judged, KeyUse, Keys, State};
 /// How often a read is tried that fails in passing.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long one read may take before it is tried again.
-const READ_DEADLINE: Duration = Duration::from_secs(60);
+/// How often the checkpoints are listed anew when one goes before it is read.
+pub(crate) const LISTINGS_MAX: u32 = 3;
 /// The most files that are unpacked at once.
 const UNPACKED_MAX: usize = 4;
 
@@ -72,19 +72,22 @@ pub(crate) async fn list(log: &Log) -> Result<Vec<Listed>> {
     Ok(listed)
 }
 
-/// The manifest after commit `seq`.
+/// The manifest after commit `seq`; `None` is proof that there is none: one that was listed has
+/// gone since, as retention has it.
 ///
 /// # Errors
 /// `Damaged` or `Unsupported` where it cannot be used, `Unavailable` where that is not known.
-pub(crate) async fn manifest(log: &Log, seq: Seq) -> Result<Manifest> {
+pub(crate) async fn manifest(log: &Log, seq: Seq) -> Result<Option<Manifest>> {
     let object = object(log, seq);
-    let bytes = read(log, &object).await?;
+    let Some(bytes) = find(log, &object, MANIFEST_BYTES_MAX as u64).await? else {
+        return Ok(None);
+    };
     let manifest = Manifest::decode(&object, &bytes)?;
     if manifest.seq != seq {
         let found = format!("it is the checkpoint after commit {}", manifest.seq);
         return Err(Error::damaged(object, found));
     }
-    Ok(manifest)
+    Ok(Some(manifest))
 }
 
 /// The newest good checkpoint: its state, proved to be of this log.
@@ -93,22 +96,53 @@ pub(crate) async fn manifest(log: &Log, seq: Seq) -> Result<Manifest> {
 /// `Unavailable` where the bucket does not answer; `Damaged` where a checkpoint shows that the
 /// log has lost commits, which no older one makes good.
 pub(crate) async fn newest_good(log: &Log) -> Result<Newest> {
-    let mut damaged = Vec::new();
-    for listed in list(log).await? {
-        let loaded = match manifest(log, listed.seq).await {
-            Ok(manifest) => load_proved(log, &manifest).await,
-            Err(error) => Err(error),
-        };
-        match loaded {
-            Ok(state) => return Ok(Newest { state: Some(state), damaged }),
+    // What is wrong with them; nothing but that it has gone.
+    let mut passed = BTreeMap::<Seq, Option<String>>::new();
+    let mut listings = 1;
+    let mut listed = list(log).await?.into_iter();
+    let mut state = None;
+    while let Some(Listed { seq, .. }) = listed.next() {
+        if passed.contains_key(&seq) {
+            continue;
+        }
+        match checkpoint(log, seq).await {
+            Ok(Some(loaded)) => {
+                state = Some(loaded);
+                break;
+            }
+            Ok(None) => {
+                passed.insert(seq, None);
+                if listings < LISTINGS_MAX {
+                    listings += 1;
+                    listed = list(log).await?.into_iter();
+                }
+            }
             Err(error) if error.is_final() && !names_a_commit(log, &error) => {
                 tracing::warn!(collection = %log.name(), %error, "a checkpoint cannot be used; an older one is");
-                damaged.push(error.to_string());
+                passed.insert(seq, Some(error.to_string()));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok(Newest { state: None, damaged })
+    Ok(Newest { state, damaged: passed.into_values().rev().flatten().collect() })
+}
+
+/// The state after commit `seq` as its checkpoint has it, proved to be of this log; `None` is proof
+/// that there is no such checkpoint any more.
+///
+/// # Errors
+/// As [`load_proved`].
+pub(crate) async fn checkpoint(log: &Log, seq: Seq) -> Result<Option<State>> {
+    let Some(manifest) = manifest(log, seq).await? else { return Ok(None) };
+    match load_proved(log, &manifest).await {
+        Err(error) if has_gone(log, seq, &error).await => Ok(None),
+        loaded => loaded.map(Some),
+    }
+}
+
+/// Whether a checkpoint seems damaged only because it was deleted while it was read.
+async fn has_gone(log: &Log, seq: Seq, error: &Error) -> bool {
+    error.is_final() && !names_a_commit(log, error) && matches!(manifest(log, seq).await, Ok(None))
 }
 
 /// Whether it is the log that is damaged, not a checkpoint of it.
@@ -118,7 +152,7 @@ fn names_a_commit(log: &Log, error: &Error) -> bool {
 }
 
 /// The state that a manifest names, if it is of this log.
-pub(crate) async fn load_proved(log: &Log, manifest: &Manifest) -> Result<State> {
+async fn load_proved(log: &Log, manifest: &Manifest) -> Result<State> {
     prove(log, manifest).await?;
     state(log, manifest).await
 }
@@ -156,7 +190,7 @@ pub(crate) async fn state(log: &Log, manifest: &Manifest) -> Result<State> {
     let wrong = |found: &str| Error::damaged(object(log, seq), found);
     // Owned places: a future that borrows what its stream yields is not `Send` to the compiler.
     let files: Vec<_> = stream::iter(manifest.pages.clone())
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .map_ok(|(place, content)| unpack(log, place, content, seq))
         .try_buffered(UNPACKED_MAX)
@@ -192,30 +226,45 @@ pub(crate) async fn state(log: &Log, manifest: &Manifest) -> Result<State> {
     })
 }
 
-/// Reads and unpacks every file that a manifest names and that is not in `verified` yet.
+/// Reads and unpacks every file that the manifest after commit `seq` names and that is not in
+/// `verified` yet; `false` is proof that there is no such manifest any more.
 ///
 /// # Errors
 /// As [`state`].
-pub(crate) async fn verify(
+pub(crate) async fn verify(log: &Log, seq: Seq, verified: &mut BTreeSet<FileHash>) -> Result<bool> {
+    let Some(manifest) = manifest(log, seq).await? else { return Ok(false) };
+    match verify_files(log, &manifest, verified).await {
+        Err(error) if has_gone(log, seq, &error).await => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+async fn verify_files(
     log: &Log,
     manifest: &Manifest,
     verified: &mut BTreeSet<FileHash>,
 ) -> Result<()> {
     prove(log, manifest).await?;
     let pages: Vec<_> =
-        manifest.pages.iter().filter(|place| verified.insert(place.file)).cloned().collect();
+        manifest.pages.iter().filter(|place| !verified.contains(&place.file)).cloned().collect();
     stream::iter(pages)
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .try_for_each(|(place, content)| async move {
             unpack(log, place, content, manifest.seq).await.map(|_| ())
         })
         .await?;
+    verified.extend(manifest.pages.iter().map(|place| place.file));
     keys(log, manifest).await.map(|_| ())
 }
 
-async fn fetch<P>(log: &Log, file: FileHash, place: P) -> Result<(P, Bytes)> {
-    Ok((place, read(log, &file_object(log, file)).await?))
+/// Reads a file that must be there, of at most so many bytes.
+async fn fetch<P>(log: &Log, file: FileHash, bytes: u64, place: P) -> Result<(P, Bytes)> {
+    let object = file_object(log, file);
+    // As many share the line.
+    let found = find(log, &object, bytes.saturating_mul(REQUESTS_MAX as u64)).await?;
+    let content = found.ok_or_else(|| Error::damaged(object, "it is missing"))?;
+    Ok((place, content))
 }
 
 async fn unpack(log: &Log, place: PageFile, content: Bytes, seq: Seq) -> Result<Vec<Page>> {
@@ -227,7 +276,7 @@ async fn unpack(log: &Log, place: PageFile, content: Bytes, seq: Seq) -> Result<
 /// The last ones of all keys that the files hold: older ones have expired since they were written.
 async fn keys(log: &Log, manifest: &Manifest) -> Result<Keys> {
     let fetched: Vec<_> = stream::iter(manifest.key_files.clone())
-        .map(|place| fetch(log, place.file, place))
+        .map(|place| fetch(log, place.file, place.bytes.min(FILE_BYTES_MAX), place))
         .buffered(REQUESTS_MAX)
         .try_collect()
         .await?;
@@ -251,15 +300,16 @@ async fn keys(log: &Log, manifest: &Manifest) -> Result<Keys> {
     Ok(keys)
 }
 
-/// Reads an object that must be there.
-async fn read(log: &Log, object: &str) -> Result<Bytes> {
+/// Reads an object of at most about so many bytes; `None` is proof that it is not there.
+async fn find(log: &Log, object: &str, bytes: u64) -> Result<Option<Bytes>> {
     let path = log.bucket().path(object);
+    let limit = deadline(bytes);
     let found = patiently(log, || async {
-        let answer = log.env().timeout(READ_DEADLINE, log.bucket().get(&path, log.env())).await;
+        let answer = log.env().timeout(limit, log.bucket().get(&path, log.env())).await;
         answer.unwrap_or_else(|| Err(Failure::passing("no answer in time")))
     });
     let found = found.await.map_err(|failure| failure.into_error("read", object))?;
-    found.map(|found| found.bytes).ok_or_else(|| Error::damaged(object, "it is missing"))
+    Ok(found.map(|found| found.bytes))
 }
 
 /// Tries again what failed in passing.

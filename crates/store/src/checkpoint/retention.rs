@@ -1,16 +1,20 @@
 //! What may go: manifests that nobody needs, and files that no manifest names.
 //!
-//! A checkpoint under way reuses files of the manifest that was newest when it began, at most
-//! [`super::RUN_MAX`] ago. So the newest manifest older than the grace is kept as well: every file of a
-//! manifest that such a run may have begun from is named by it, or was written later, and a file
-//! is spared for the grace and a run's time after it was written. Times are the bucket's own. See
-//! `docs/adr/0003-checkpoints.md`.
+//! A checkpoint under way holds files that no manifest names yet. Those that it puts are young, and
+//! a file is spared for the grace and a run's time ([`super::RUN_MAX`]) after it was put. Those that
+//! it reuses are named by an earlier manifest, which `write` sees to stand before *and after* the
+//! new one is there: whoever lists manifests in between, or at any other time, sees one of the two.
+//! Times are the bucket's own. See `docs/adr/0003-checkpoints.md`.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+
+use object_store::ObjectMeta;
 
 use super::RUN_MAX;
 use super::load::{self, Listed};
+use super::manifest::Manifest;
 use crate::bucket::{Failure, modified_at};
 use crate::error::{Error, Result};
 use crate::key::{FileHash, Seq, Timestamp};
@@ -18,6 +22,8 @@ use crate::log::Log;
 
 /// So many of the newest manifests are kept, whatever their age.
 pub(crate) const MANIFESTS_KEPT: usize = 3;
+/// So many files go before the manifests are looked at again: a few seconds' worth.
+const DELETED_A_LOOK: usize = 16;
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// The manifests that go: all but the newest ones, the last of each day, and the last one before
@@ -68,37 +74,82 @@ pub(super) async fn thin(
     Ok(())
 }
 
-/// Deletes the files that no manifest names and that are older than `spared`, one after the other;
-/// gives how many. Nothing goes while a manifest cannot be read: what it names is not known. Cancel
-/// safe.
+/// What a look for files came to that nobody needs.
+#[derive(Debug, Default)]
+pub(super) struct Swept {
+    /// How many have gone.
+    pub(super) files: u64,
+    /// The manifests that cannot be read, in words.
+    pub(super) unreadable: Vec<Arc<str>>,
+}
+
+/// What the manifests name, as far as they were looked at.
+#[derive(Default)]
+struct Named {
+    manifests: BTreeSet<Seq>,
+    files: BTreeSet<FileHash>,
+    unreadable: Vec<Arc<str>>,
+}
+
+impl Named {
+    /// Reads the manifests that were not read before; gives the date of the newest one.
+    async fn look(&mut self, log: &Log) -> Result<Option<Timestamp>> {
+        let listed = load::list(log).await?;
+        for Listed { seq, .. } in &listed {
+            if self.manifests.contains(seq) {
+                continue;
+            }
+            match load::manifest(log, *seq).await {
+                Ok(manifest) => self.files.extend(manifest.iter().flat_map(Manifest::files)),
+                Err(error) if error.is_final() => self.unreadable.push(error.to_string().into()),
+                Err(error) => return Err(error),
+            }
+            self.manifests.insert(*seq);
+        }
+        Ok(listed.first().map(|newest| newest.at))
+    }
+}
+
+/// Deletes the files that no manifest names and that are older than `spared`, one after the other.
+/// None goes while a manifest cannot be read: what it names is not known. Cancel safe.
+///
+/// A listing of many files is minutes old when its end is come to. So what was written since is
+/// read right before some go, and each one's date once more: whoever puts it again renews it.
 ///
 /// # Errors
 /// Whatever keeps it from knowing or deleting.
-pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<u64> {
-    let listed = load::list(log).await?;
-    let Some(newest) = listed.first() else { return Ok(0) };
-    let mut named = BTreeSet::<FileHash>::new();
-    for manifest in &listed {
-        named.extend(load::manifest(log, manifest.seq).await?.files());
-    }
+pub(super) async fn sweep(log: &Log, spared: Duration) -> Result<Swept> {
+    let (mut named, mut swept) = (Named::default(), Swept::default());
+    let Some(newest) = named.look(log).await? else { return Ok(swept) };
+    let old = before(newest, spared);
     let pages = log.root().join("page");
     let files = log.bucket().list(&pages).await;
     let files = files.map_err(|failure| failure.into_error("list", pages.to_string()))?;
-    let old = before(newest.at, spared);
-    let mut gone = 0;
-    for file in files {
+    let may_go = |file: &ObjectMeta| {
         let name = file.location.filename().and_then(|name| name.strip_suffix(".zst"));
-        let Some(hash) = name.and_then(FileHash::parse) else { continue };
-        if named.contains(&hash) || modified_at(&file) >= old {
-            continue;
+        let hash = name.and_then(FileHash::parse).filter(|_| modified_at(file) < old)?;
+        Some((hash, file.location.clone()))
+    };
+    let mut old_files: Vec<_> = files.iter().filter_map(may_go).collect();
+    old_files.retain(|(hash, _)| !named.files.contains(hash));
+    for some in old_files.chunks(DELETED_A_LOOK) {
+        named.look(log).await?;
+        if !named.unreadable.is_empty() {
+            break;
         }
-        let deleted = log.bucket().delete(&file.location).await;
-        deleted.map_err(|failure| -> Error {
-            failure.into_error("delete", file.location.to_string())
-        })?;
-        gone += 1;
+        for (_, path) in some.iter().filter(|(hash, _)| !named.files.contains(hash)) {
+            let unavailable = |operation| {
+                move |failure: Failure| -> Error { failure.into_error(operation, path.to_string()) }
+            };
+            let now = log.bucket().head(path).await.map_err(unavailable("look at"))?;
+            if now.is_some_and(|now| modified_at(&now) < old) {
+                log.bucket().delete(path).await.map_err(unavailable("delete"))?;
+                swept.files += 1;
+            }
+        }
     }
-    Ok(gone)
+    swept.unreadable = named.unreadable;
+    Ok(swept)
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use tokio::time::Instant;
 
 use super::load::{self, Listed};
 use super::manifest::Manifest;
+use super::retention::{self, Swept};
 use super::schedule::{Install, Schedule};
 use super::write::{Draft, Written};
-use super::{CheckpointOptions, RUN_MAX, retention};
+use super::{CheckpointOptions, RUN_MAX};
 use crate::collection::Shared;
 use crate::error::{Error, Result};
 use crate::key::Seq;
@@ -98,6 +99,7 @@ impl Checkpointer {
     async fn work(&mut self) {
         let env = self.log.env().clone();
         let mut patience = env.jittered(self.options.patience);
+        self.publisher.recover().await;
         self.resume_publication().await;
         loop {
             let now = env.instant();
@@ -142,12 +144,9 @@ impl Checkpointer {
         if self.publisher.is_current(&state) {
             return;
         }
-        for file in self.log.bucket().left_behind().await.unwrap_or_default() {
-            tracing::warn!(%file, "a publication was cut off here; look whether this is an edit that somebody misses, then delete it");
-        }
         let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
         if let Some(newest) = newest
-            && let Ok(manifest) = load::manifest(&self.log, newest.seq).await
+            && let Ok(Some(manifest)) = load::manifest(&self.log, newest.seq).await
         {
             self.publisher.checkpointed(&manifest, &state);
         }
@@ -253,9 +252,10 @@ impl Checkpointer {
         if let Some(newest) = newest {
             match load::manifest(&self.log, newest.seq).await {
                 // One of another log, on a bucket that was mixed up, says nothing of our pages.
-                Ok(manifest) if manifest.log == self.shared.latest().log => {
+                Ok(Some(manifest)) if manifest.log == self.shared.latest().log => {
                     self.base = Some(manifest);
                 }
+                // And one that has gone since it was listed cannot be reused.
                 Ok(_) => {}
                 Err(error) if error.is_final() => {
                     tracing::warn!(collection = %self.log.name(), %error, "a checkpoint cannot be used");
@@ -283,9 +283,18 @@ impl Checkpointer {
         }
         self.swept = Some(now);
         match retention::sweep(&self.log, grace + RUN_MAX).await {
-            Ok(0) => {}
-            Ok(files) => {
-                tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
+            Ok(Swept { files, unreadable }) => {
+                if files > 0 {
+                    tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
+                }
+                for found in self.shared.checkpoints_damaged(unreadable) {
+                    tracing::warn!(
+                        collection = %self.log.name(),
+                        %found,
+                        "a checkpoint cannot be read: until it is restored or moved away, no file \
+                         of old ones is deleted"
+                    );
+                }
             }
             Err(error) => tracing::debug!(collection = %self.log.name(), %error, "garbage stays"),
         }

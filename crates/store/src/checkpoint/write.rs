@@ -3,6 +3,7 @@
 //! Files are content-addressed, so they are simply put; whatever is written before a crash is
 //! garbage, which `retention` finds. The manifest is created last and only if its number is free.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -63,6 +64,7 @@ impl Draft<'_> {
         let pages = self.pages(&mut files).await?;
         let (key_files, recent_keys) = self.keys(&mut files).await?;
         let forgets = self.log.env().has(Mutant::ForgetJudgedInCheckpoint);
+        let mistimes = self.log.env().has(Mutant::ForgetChangeTimeInCheckpoint);
         let manifest = Manifest {
             format: self.state.format,
             log: self.state.log,
@@ -70,7 +72,7 @@ impl Draft<'_> {
             hash,
             at: self.state.at,
             version: self.state.version,
-            changed_at: self.state.changed_at,
+            changed_at: if mistimes { self.state.at } else { self.state.changed_at },
             dropped: self.state.dropped,
             file: self.state.file.clone(),
             writer: Arc::clone(&self.writer),
@@ -83,7 +85,9 @@ impl Draft<'_> {
             recent_keys,
             pages,
         };
+        self.prove_base(&manifest).await?;
         let is_ours = self.create(&manifest).await?;
+        self.prove_base(&manifest).await?;
         Ok(Written { manifest, files, is_ours })
     }
 
@@ -166,6 +170,27 @@ impl Draft<'_> {
         let path = self.bucket().path(&object);
         let found = patiently(self.log, || self.bucket().head(&path)).await;
         found.map(|found| found.is_some()).map_err(|failure| failure.into_error("look at", object))
+    }
+
+    /// What is reused is safe from being deleted as long as a manifest names it: the earlier one up
+    /// to when ours is there. One that stands before and after has stood all the time.
+    async fn prove_base(&self, manifest: &Manifest) -> Result<()> {
+        let Some(base) = self.base else { return Ok(()) };
+        let theirs: BTreeSet<_> = base.files().collect();
+        if !manifest.files().any(|file| theirs.contains(&file)) {
+            return Ok(());
+        }
+        let object = load::object(self.log, base.seq);
+        let path = self.bucket().path(&object);
+        let found = patiently(self.log, || self.bucket().head(&path)).await;
+        match found.map_err(|failure| failure.into_error("look at", object.as_str()))? {
+            Some(_) => Ok(()),
+            None => Err(Error::unavailable(
+                "reuse the files of",
+                object,
+                "it was deleted meanwhile, so that they may go as well",
+            )),
+        }
     }
 
     /// Its name is its content, so whatever is there may be overwritten: that heals a file that

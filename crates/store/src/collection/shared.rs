@@ -50,6 +50,9 @@ pub struct CheckpointStatus {
     pub seq: Option<Seq>,
     /// Why the last try to write one failed, if it did. The log goes on, and earlier ones stand.
     pub trouble: Option<Arc<str>>,
+    /// Those that could not be read when files were looked for that nobody needs, in words. What
+    /// they name is not known, so no file goes until they are restored or moved away.
+    pub damaged: Vec<Arc<str>>,
 }
 
 impl Shared {
@@ -83,7 +86,7 @@ impl Shared {
             queue_groups_max: options.queue_groups_max,
             queue_bytes_max: options.queue_bytes_max,
             bell: Bell::new(schedule),
-            checkpoint: Mutex::new(CheckpointStatus { seq: known, trouble: None }),
+            checkpoint: Mutex::new(CheckpointStatus { seq: known, ..CheckpointStatus::default() }),
             publication: Mutex::default(),
         }
     }
@@ -112,6 +115,13 @@ impl Shared {
     /// What became of the last try to write one.
     pub(crate) fn checkpoint_failed(&self, trouble: Option<Arc<str>>) {
         self.checkpoint().trouble = trouble;
+    }
+
+    /// The checkpoints that cannot be read now; gives those that were not known to be so.
+    pub(crate) fn checkpoints_damaged(&self, damaged: Vec<Arc<str>>) -> Vec<Arc<str>> {
+        let mut status = self.checkpoint();
+        let known = std::mem::replace(&mut status.damaged, damaged.clone());
+        damaged.into_iter().filter(|found| !known.contains(found)).collect()
     }
 
     pub(crate) fn publish(&self, state: &Arc<State>) {

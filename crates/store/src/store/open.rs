@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Absent, Inner, Opened, Store};
 use crate::apply;
+use crate::aside;
 use crate::bucket::Created;
 use crate::checkpoint::load;
 use crate::collection::{Collection, Origin};
@@ -137,7 +138,9 @@ impl Store {
         log.make_folder()
             .map_err(|failure| failure.into_error("create", log.root().to_string()))?;
         if let Some(file) = &file {
-            self.set_aside(log, &file.bytes).await?;
+            // Exactly as it was found, before it is adopted.
+            let kept = aside::keep(log.bucket(), name, env, file.bytes.clone()).await;
+            kept.map_err(|failure| failure.into_error("create a copy in", aside::folder(name)))?;
         }
         Ok(Some(match settle_genesis(log, bytes).await? {
             Settled::Ours => Beginning {
@@ -147,18 +150,6 @@ impl Store {
             },
             Settled::Anothers(first) => Beginning { notes, ..Beginning::found(log, &first)? },
         }))
-    }
-
-    /// Keeps a file exactly as it was found, before it is adopted.
-    async fn set_aside(&self, log: &Log, content: &bytes::Bytes) -> Result<()> {
-        let object = genesis::aside_object(log.name(), self.inner.env.now(), content);
-        let path = log.bucket().path(&object);
-        match log.bucket().create(&path, content.clone()).await {
-            Created::Yes | Created::Taken => Ok(()),
-            Created::Unknown(failure) | Created::Refused(failure) => {
-                Err(failure.into_error("create", object))
-            }
-        }
     }
 }
 

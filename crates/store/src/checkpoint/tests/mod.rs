@@ -23,6 +23,8 @@ use crate::prune::{Before, PruneOptions, Stop, prune};
 use crate::state::State;
 use crate::{Absent, Bucket, CheckpointOptions, Env, Error, Freshness, Options, Store};
 
+mod meanwhile;
+
 /// A log in memory, written by hand, with every state that it went through.
 struct World {
     log: Log,
@@ -46,7 +48,10 @@ fn group(ops: Vec<Op>) -> Group {
 impl World {
     /// A log with a genesis.
     async fn new() -> Self {
-        let bucket = Bucket::open("memory://").unwrap();
+        Self::on(Bucket::open("memory://").unwrap()).await
+    }
+
+    async fn on(bucket: Bucket) -> Self {
         let log = Log::new(bucket, CollectionName::default(), Env::real());
         let mut world = Self { log, states: vec![State::empty(LogId([7; 16]))] };
         let adoption = commit::Adoption { from: None, to: None, changes: vec![] };
@@ -84,14 +89,22 @@ impl World {
 
     /// Movies 1 to `count`, one a commit.
     async fn movies(count: u16) -> Self {
-        let mut world = Self::new().await;
+        Self::new().await.with_movies(count).await
+    }
+
+    async fn with_movies(mut self, count: u16) -> Self {
+        let world = &mut self;
         for name in 1..=count {
             world.commit(vec![group(vec![put(name, "x")])]).await;
         }
-        world
+        self
     }
 
     async fn checkpoint(&self, seq: u64, base: Option<&Manifest>) -> Written {
+        self.try_checkpoint(seq, base).await.unwrap()
+    }
+
+    async fn try_checkpoint(&self, seq: u64, base: Option<&Manifest>) -> Result<Written, Error> {
         let state = &self.states[usize::try_from(seq).unwrap()];
         let draft = Draft {
             log: &self.log,
@@ -101,7 +114,7 @@ impl World {
             writer: "hand".into(),
             press: Semaphore::new(1),
         };
-        draft.write(state.hash.unwrap()).await.unwrap()
+        draft.write(state.hash.unwrap()).await
     }
 
     async fn newest(&self) -> Newest {
@@ -356,13 +369,38 @@ async fn garbage_goes_and_what_is_named_stays() {
         tokio::task::yield_now().await;
     }
     let last = world.checkpoint(11, Some(&first)).await.manifest;
-    assert_eq!(retention::sweep(&world.log, day).await.unwrap(), 0, "it is too young");
-    let gone = retention::sweep(&world.log, std::time::Duration::ZERO).await.unwrap();
-    assert_eq!(gone, first.pages.len() as u64);
+    let young = retention::sweep(&world.log, day).await.unwrap();
+    assert_eq!(young.files, 0, "it is too young");
+    let swept = retention::sweep(&world.log, std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(swept.files, first.pages.len() as u64);
     states_agree(world.newest().await.state.as_ref().unwrap(), world.state()).unwrap();
     world.overwrite(&load::object(&world.log, Seq(9)), "{}").await;
     world.delete(&load::object(&world.log, last.seq)).await;
-    retention::sweep(&world.log, std::time::Duration::ZERO).await.unwrap_err();
+    let swept = retention::sweep(&world.log, std::time::Duration::ZERO).await.unwrap();
+    assert_eq!((swept.files, swept.unreadable.len()), (0, 1), "what it names is not known");
+}
+
+#[tokio::test]
+async fn an_old_checkpoint_that_cannot_be_read_is_told_and_keeps_every_file() {
+    let world = World::movies(9).await;
+    let damaged = world.checkpoint(5, None).await.manifest;
+    world.checkpoint(10, None).await;
+    world.overwrite(&load::object(&world.log, Seq(5)), "{}").await;
+    let movies = world.open(often()).await.unwrap();
+    let deadline = std::time::Duration::from_secs(30);
+    movies.submit(group(vec![put(1, "by the api")]), deadline).await.unwrap();
+    let told = async {
+        while movies.checkpoint().damaged.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    world.log.env().timeout(std::time::Duration::from_secs(10), told).await.expect("it is told");
+    let told = movies.checkpoint().damaged;
+    assert!(told.len() == 1 && told[0].contains("00000000000000000005.json"), "{told:?}");
+    for index in 0..damaged.pages.len() {
+        let path = world.log.bucket().path(&world.page(&damaged, index));
+        assert!(world.log.bucket().head(&path).await.unwrap().is_some());
+    }
 }
 
 /// Publication adds commits of its own.

@@ -11,14 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectMeta;
+use object_store::path::Path;
 use tokio::time::Instant;
 
-use crate::bucket::{Created, Found, Got, Replaced, Replacement, is_same, unquoted};
+use crate::aside;
+use crate::bucket::{Failure, Found, Got, Replaced, Replacement, is_same, unquoted};
 use crate::checkpoint::{Manifest, load};
-use crate::collection::WeakCollection;
+use crate::collection::{Collection, WeakCollection};
 use crate::commit::{Action, FileRegister, Group};
 use crate::error::{Error, Result};
-use crate::genesis;
 use crate::key::{Seq, Version};
 use crate::log::Log;
 use crate::snapshot::Snapshot;
@@ -50,6 +51,9 @@ pub struct Publication {
     pub foreign: Option<Foreign>,
     /// Why the last try failed, if it did.
     pub trouble: Option<Arc<str>>,
+    /// Where the edits are kept, since this replica began, that a publication had in its hands
+    /// which was cut off.
+    pub recovered: Vec<Arc<str>>,
 }
 
 /// A published file that this log did not write.
@@ -80,6 +84,8 @@ pub(crate) struct Publisher {
     tried: VecDeque<(Seq, Arc<str>)>,
     not_before: Option<Instant>,
     failures: u32,
+    /// Whether a publication may have been cut off, with an edit in its hands.
+    looks_behind: bool,
 }
 
 /// What stands where the file should.
@@ -107,6 +113,7 @@ impl Publisher {
             tried: VecDeque::new(),
             not_before: None,
             failures: 0,
+            looks_behind: true,
         }
     }
 
@@ -152,12 +159,20 @@ impl Publisher {
                 self.tried.pop_front();
             }
         }
-        let done = self.publish().await;
+        let done = match self.bring_aside().await {
+            Ok(()) => self.publish().await.inspect_err(|_| self.looks_behind = true),
+            Err(error) => Err(error),
+        };
         let now = env.instant();
         let took = now.saturating_duration_since(began);
         let pause = match &done {
             Ok(Some(_)) => FOREIGN_LOOK,
             Ok(None) => {
+                self.next = None;
+                self.interval.unwrap_or_default()
+            }
+            // It would be refused as often as it is tried; the next edition may be smaller.
+            Err(error) if error.is_final() => {
                 self.next = None;
                 self.interval.unwrap_or_default()
             }
@@ -168,15 +183,89 @@ impl Publisher {
         let (foreign, trouble) = match done {
             Ok(foreign) => (foreign, None),
             Err(error) => {
-                tracing::warn!(
-                    collection = %self.log.name(),
-                    %error,
-                    "the file could not be published; the log goes on, and the last one stands"
-                );
-                (collection.publication().foreign, Some(error.to_string().into()))
+                let last = collection.publication();
+                let trouble: Arc<str> = error.to_string().into();
+                if !error.is_final() || last.trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(
+                        collection = %self.log.name(),
+                        %error,
+                        "the file could not be published; the log goes on, and the last one stands"
+                    );
+                }
+                (last.foreign, Some(trouble))
             }
         };
-        collection.set_publication(Publication { foreign, trouble });
+        let recovered = collection.publication().recovered;
+        collection.set_publication(Publication { foreign, trouble, recovered });
+    }
+
+    /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
+    /// two renames. What cannot be kept stays where it is: it is told, and tried again before the
+    /// next publication.
+    pub(crate) async fn recover(&mut self) {
+        if let Err(error) = self.bring_aside().await
+            && let Some(collection) = self.collection.upgrade()
+        {
+            let name = self.log.name();
+            tracing::warn!(collection = %name, %error, "an edit that was cut off cannot be kept");
+            let trouble = Some(error.to_string().into());
+            collection.set_publication(Publication { trouble, ..collection.publication() });
+        }
+    }
+
+    async fn bring_aside(&mut self) -> Result<()> {
+        let Some(collection) = self.collection.upgrade().filter(|_| self.looks_behind) else {
+            return Ok(());
+        };
+        let (bucket, name) = (self.log.bucket(), self.log.name());
+        let left = bucket.left_behind(name).await;
+        for scratch in left.map_err(|failure| failure.into_error("list", name.as_str()))? {
+            if let Some(kept) = self.bring_one_aside(&scratch, &collection).await? {
+                tracing::warn!(
+                    collection = %name,
+                    aside = %kept,
+                    "a publication was cut off that had an edit in its hands; the edit is kept here"
+                );
+                let mut publication = collection.publication();
+                publication.recovered.push(kept);
+                collection.set_publication(publication);
+            }
+        }
+        self.looks_behind = false;
+        Ok(())
+    }
+
+    /// Where the edit is kept, if it is one.
+    async fn bring_one_aside(
+        &self,
+        scratch: &Path,
+        collection: &Collection,
+    ) -> Result<Option<Arc<str>>> {
+        let (bucket, name, env) = (self.log.bucket(), self.log.name(), self.log.env());
+        let unavailable = |operation| {
+            move |failure: Failure| -> Error { failure.into_error(operation, scratch.to_string()) }
+        };
+        let claimed = bucket.claim(scratch, name, env).await.map_err(unavailable("rename"))?;
+        let Some(claimed) = claimed else { return Ok(None) };
+        let read = bucket.digest(&claimed).await.map_err(unavailable("read"))?;
+        let Some((_, sha256)) = read else { return Ok(None) };
+        let state = collection.latest();
+        let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
+        let mut kept = None;
+        if !is_recorded && self.edition_of(&sha256, Seq::ZERO).await?.is_none() {
+            let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
+            match bucket.get_if(&claimed, env, fits).await.map_err(unavailable("read"))? {
+                Got::Found(Found { bytes, .. }) => {
+                    let copy = aside::keep(bucket, name, env, bytes).await;
+                    kept = Some(copy.map_err(unavailable("keep"))?.into());
+                }
+                Got::Absent => return Ok(None),
+                // Too large to be copied: it stays, under the name that it has now.
+                Got::Declined(_) => return Ok(Some(claimed.to_string().into())),
+            }
+        }
+        bucket.delete(&claimed).await.map_err(unavailable("delete"))?;
+        Ok(kept)
     }
 
     /// Gives the file that is in the way, if one is.
@@ -192,6 +281,7 @@ impl Publisher {
             if state.dropped || shows(state.file(), edition.version) {
                 return Ok(None);
             }
+            self.check_size(edition)?;
             let seen = self.head().await?;
             let known = collection.publication().foreign;
             let seen = match self.examine(seen, state.file(), known.as_ref()).await? {
@@ -209,7 +299,7 @@ impl Publisher {
                 path: &path,
                 pieces: edition.movies.array().collect(),
                 seen: seen.as_ref(),
-                aside: &|content| genesis::aside_object(name, self.log.env().now(), content),
+                collection: name,
             };
             match self.log.bucket().replace(new, self.log.env()).await {
                 Replaced::Yes(etag) => {
@@ -224,6 +314,21 @@ impl Publisher {
             }
         }
         Err(Error::unavailable("write", object, said))
+    }
+
+    /// One PUT carries the whole file: a store that has a limit would take all of it and refuse.
+    fn check_size(&self, edition: &Edition) -> Result<()> {
+        let max = self.log.bucket().put_bytes_max();
+        let bytes: u64 = edition.movies.array_bytes();
+        if bytes <= max {
+            return Ok(());
+        }
+        let found = format!(
+            "as a published file the catalogue is over the {max} bytes that one PUT may carry in \
+             this store; the API and `movies-api export` give all of it, and `--publish off` ends \
+             this message"
+        );
+        Err(Error::unsupported(self.log.name().as_str(), found))
     }
 
     async fn head(&self) -> Result<Option<ObjectMeta>> {
@@ -279,7 +384,9 @@ impl Publisher {
             load::list(&self.log).await?.into_iter().filter(|listed| listed.seq > published);
         for listed in later.take(MANIFESTS_MAX) {
             match load::manifest(&self.log, listed.seq).await {
-                Ok(manifest) if *manifest.sha256 == *sha256 => return Ok(Some(manifest.seq)),
+                Ok(Some(manifest)) if *manifest.sha256 == *sha256 => {
+                    return Ok(Some(manifest.seq));
+                }
                 Ok(_) => {}
                 // A damaged one is told where checkpoints are read; it recognises nothing.
                 Err(error) if error.is_final() => {}
@@ -299,7 +406,7 @@ impl Publisher {
     /// Keeps a copy of a file that is not ours, and tells it once.
     async fn keep(&self, seen: &ObjectMeta) -> Result<Foreign> {
         let (bucket, object) = (self.log.bucket(), self.log.name());
-        let mut aside = None;
+        let mut copy: Option<Arc<str>> = None;
         let path = bucket.path(object.as_str());
         let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
         let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
@@ -307,21 +414,18 @@ impl Publisher {
             if !is_same(&meta, seen) {
                 return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
             }
-            let copy = genesis::aside_object(object, self.log.env().now(), &content);
-            match bucket.create(&bucket.path(&copy), content).await {
-                Created::Yes | Created::Taken => aside = Some(copy.into()),
-                Created::Unknown(failure) | Created::Refused(failure) => {
-                    return Err(failure.into_error("create", copy));
-                }
-            }
+            let kept = aside::keep(bucket, object, self.log.env(), content).await;
+            let kept = kept
+                .map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
+            copy = Some(kept.into());
         }
         tracing::warn!(
             collection = %object,
-            aside = aside.as_deref().unwrap_or("nowhere, it is too large"),
+            aside = copy.as_deref().unwrap_or("nowhere, it is too large"),
             "the published file is not ours: it is kept as it is, and nothing is published \
              until it is moved away"
         );
-        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside })
+        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside: copy })
     }
 }
 
@@ -336,167 +440,4 @@ fn tag(meta: &ObjectMeta) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use object_store::path::Path;
-
-    use super::*;
-    use crate::commit::Op;
-    use crate::key::{CollectionName, MovieKey, Year};
-    use crate::movie::{Movie, MovieLimits};
-    use crate::{Absent, Bucket, CheckpointOptions, Collection, Env, Options, Store};
-
-    /// A bucket, and what people do to the file in it.
-    struct World {
-        bucket: Bucket,
-        path: Path,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let bucket = Bucket::open("memory://").unwrap();
-            let path = bucket.path(CollectionName::DEFAULT);
-            Self { bucket, path }
-        }
-
-        /// A replica that loses no time.
-        async fn replica(&self, publish: Option<Duration>) -> Collection {
-            let moment = Duration::from_millis(1);
-            let checkpoints = CheckpointOptions {
-                quiet: moment,
-                quiet_period: moment,
-                patience: moment,
-                ..CheckpointOptions::default()
-            };
-            let options = Options { publish, checkpoints, ..Options::default() };
-            let store = Store::start(self.bucket.clone(), Env::real(), options).await.unwrap();
-            let opened = store.open(&CollectionName::default(), Absent::Create).await.unwrap();
-            opened.collection().expect("it is created")
-        }
-
-        async fn file(&self) -> Option<(String, String)> {
-            let found = self.bucket.get(&self.path, &Env::real()).await.unwrap()?;
-            let tag = unquoted(found.meta.e_tag.as_deref().unwrap()).to_owned();
-            Some((String::from_utf8(found.bytes.to_vec()).unwrap(), tag))
-        }
-
-        async fn upload(&self, text: &str) -> String {
-            self.bucket.put(&self.path, text.to_owned().into()).await.unwrap();
-            self.file().await.expect("it was uploaded").1
-        }
-    }
-
-    async fn put(collection: &Collection, name: &str) {
-        let key = MovieKey::parse(name, Year::new(2000).unwrap()).unwrap();
-        let movie = Movie::parse(key, b"{}", MovieLimits::default()).unwrap();
-        let group = Group { by: None, key: None, ops: vec![Op::new(Action::Put(movie))] };
-        collection.submit(group, Duration::from_secs(10)).await.unwrap();
-    }
-
-    /// The catalogue as the file shows it.
-    fn text(names: &[&str]) -> String {
-        let line = |name: &&str| format!("{{\"name\":\"{name}\",\"year\":2000}}");
-        format!("[\n{}\n]\n", names.iter().map(line).collect::<Vec<_>>().join(",\n"))
-    }
-
-    /// Waits, in virtual time.
-    async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-        for _ in 0..10_000 {
-            if condition().await {
-                return;
-            }
-            Env::real().sleep(Duration::from_millis(10)).await;
-        }
-        panic!("waited in vain until {what}");
-    }
-
-    async fn shows(world: &World, collection: &Collection, names: &[&str]) {
-        until("the file shows it and the log knows", async || {
-            let file = world.file().await;
-            let recorded = collection.latest().file().and_then(|file| file.etag.clone());
-            file.is_some_and(|(content, tag)| {
-                content == text(names) && recorded.as_deref() == Some(&*tag)
-            })
-        })
-        .await;
-    }
-
-    const NO_PAUSE: Option<Duration> = Some(Duration::ZERO);
-
-    #[tokio::test(start_paused = true)]
-    async fn the_file_is_the_catalogue_and_the_version_stays() {
-        let world = World::new();
-        let collection = world.replica(NO_PAUSE).await;
-        for names in [&["a"][..], &["a", "b"]] {
-            put(&collection, names[names.len() - 1]).await;
-            let version = collection.latest().version();
-            shows(&world, &collection, names).await;
-            assert_eq!(collection.latest().version(), version);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_file_that_is_not_ours_is_kept_until_it_is_moved_away() {
-        let world = World::new();
-        let collection = world.replica(NO_PAUSE).await;
-        put(&collection, "a").await;
-        shows(&world, &collection, &["a"]).await;
-        let tag = world.upload("[{\"name\":\"theirs\",\"year\":1}]").await;
-        put(&collection, "b").await;
-        until("it is told", async || collection.publication().foreign.is_some()).await;
-        let foreign = collection.publication().foreign.expect("told");
-        assert_eq!(*foreign.etag, *tag);
-        let copy = world.bucket.path(&foreign.aside.expect("it is copied"));
-        let copy = world.bucket.get(&copy, &Env::real()).await.unwrap().expect("it is there");
-        assert_eq!(world.file().await.expect("it stays").0.as_bytes(), copy.bytes);
-        world.bucket.delete(&world.path).await.unwrap();
-        shows(&world, &collection, &["a", "b"]).await;
-        assert_eq!(collection.publication(), Publication::default());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_copy_of_the_file_with_another_tag_is_ours() {
-        let world = World::new();
-        let collection = world.replica(NO_PAUSE).await;
-        put(&collection, "a").await;
-        shows(&world, &collection, &["a"]).await;
-        world.upload(&text(&["a"])).await;
-        put(&collection, "b").await;
-        shows(&world, &collection, &["a", "b"]).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_edition_whose_op_was_lost_is_recognised_by_its_checkpoint() {
-        let world = World::new();
-        let silent = world.replica(None).await;
-        put(&silent, "a").await;
-        until("there is a checkpoint", async || silent.checkpoint().seq.is_some()).await;
-        // Written, and then the replica died.
-        let tag = world.upload(&text(&["a"])).await;
-        let next = world.replica(NO_PAUSE).await;
-        shows(&world, &next, &["a"]).await;
-        assert_eq!(world.file().await.expect("it is there").1, tag, "it was not written again");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_left_unpublished_is_published_after_a_start() {
-        let world = World::new();
-        let silent = world.replica(None).await;
-        put(&silent, "a").await;
-        until("there is a checkpoint", async || silent.checkpoint().seq.is_some()).await;
-        assert_eq!(world.file().await, None);
-        shows(&world, &world.replica(NO_PAUSE).await, &["a"]).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dropped_collection_leaves_its_file() {
-        let world = World::new();
-        let collection = world.replica(NO_PAUSE).await;
-        put(&collection, "a").await;
-        shows(&world, &collection, &["a"]).await;
-        let drop = Group::of(Action::Drop);
-        collection.submit(drop, Duration::from_secs(10)).await.unwrap();
-        let seq = collection.latest().seq();
-        until("its checkpoint is written", async || collection.checkpoint().seq >= Some(seq)).await;
-        assert_eq!(world.file().await.expect("it stays").0, text(&["a"]));
-    }
-}
+mod tests;
