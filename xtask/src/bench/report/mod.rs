@@ -1,5 +1,7 @@
 //! The figures as Markdown, and their place in `docs/benchmarks.md`.
 
+mod growth;
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -7,6 +9,7 @@ use anyhow::{Context, Result};
 
 use super::costs::Cost;
 use super::fresh::Fresh;
+use super::growth::Size;
 use super::load::{Round, median};
 use super::reads::Reads;
 use super::writes::Writes;
@@ -17,23 +20,27 @@ const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- measured: begin (cargo xtask bench rewrites up to the end mark) -->\n";
 const END: &str = "<!-- measured: end -->\n";
 
-pub(super) fn render(
-    plan: Plan,
-    reads: &[Reads],
-    fresh: &Fresh,
-    writes: &Writes,
-    costs: &[Cost],
-) -> Result<String> {
+/// All that was measured.
+pub(super) struct Figures {
+    pub(super) reads: Vec<Reads>,
+    pub(super) fresh: Fresh,
+    pub(super) writes: Writes,
+    pub(super) growth: Vec<Size>,
+    pub(super) costs: Vec<Cost>,
+}
+
+pub(super) fn render(plan: Plan, figures: &Figures) -> Result<String> {
     let mut page = format!(
         "{}- Medians of {} alternating rounds of {} s\n\n",
         machine::describe()?,
         plan.rounds,
         plan.round.as_secs()
     );
-    write_table(&mut page, writes)?;
-    read_table(&mut page, reads)?;
-    fresh_table(&mut page, fresh)?;
-    cost_table(&mut page, costs)?;
+    write_table(&mut page, &figures.writes)?;
+    read_table(&mut page, &figures.reads)?;
+    fresh_table(&mut page, &figures.fresh)?;
+    growth::tables(&mut page, &figures.growth)?;
+    cost_table(&mut page, &figures.costs)?;
     Ok(page)
 }
 
