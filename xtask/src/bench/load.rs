@@ -36,13 +36,15 @@ pub(super) enum Load<'a> {
     Fill { file: &'a Path },
     /// GETs or PUTs of movies drawn from a file of paths.
     Targets { method: &'static str, file: &'a Path },
+    /// PUTs of such movies to the seed's design.
+    ReplaceInSeed { file: &'a Path },
 }
 
 impl Load<'_> {
     /// How many of a hundred answers may be refusals.
     fn refusals_percent_max(self) -> u64 {
         match self {
-            Self::PutToSeed { .. } => 10,
+            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 10,
             _ => 0,
         }
     }
@@ -114,6 +116,9 @@ fn wrk(address: SocketAddr, load: Load<'_>, connections: u32, duration: Duration
         }
         Load::Targets { method, file } => {
             wrk.args(script("targets", "/")).args(["--", method]).arg(file);
+        }
+        Load::ReplaceInSeed { file } => {
+            wrk.args(script("targets", "/")).args(["--", "PUT"]).arg(file);
         }
     }
     wrk

@@ -5,10 +5,14 @@
 
 mod catalogue;
 mod costs;
+mod counts;
 mod fresh;
 mod growth;
+mod import;
 mod load;
 mod machine;
+mod peers;
+mod plots;
 mod process;
 mod reads;
 mod report;
@@ -20,8 +24,7 @@ use anyhow::{Result, bail};
 
 use self::growth::Window;
 use self::report::Figures;
-use crate::ci;
-use crate::tools;
+use crate::{ci, shell, tools};
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -31,6 +34,10 @@ struct Plan {
     /// Of the catalogues whose growth is measured.
     sizes: &'static [usize],
     window: Window,
+    /// Of the file that is imported beside a peer.
+    rows: usize,
+    /// How long nothing is asked of a server.
+    idle: Duration,
 }
 
 const WHOLE: Plan = Plan {
@@ -41,17 +48,23 @@ const WHOLE: Plan = Plan {
         shortest: Duration::from_secs(20),
         checkpoints: 2,
         longest: Duration::from_secs(300),
+        settling: Duration::from_secs(600),
     },
+    rows: 1_000_000,
+    idle: Duration::from_secs(60),
 };
 const SMOKE: Plan = Plan {
     rounds: 1,
-    round: Duration::from_secs(2),
+    round: Duration::from_secs(1),
     sizes: &[3_200, 20_000],
     window: Window {
         shortest: Duration::from_secs(1),
         checkpoints: 1,
-        longest: Duration::from_secs(3),
+        longest: Duration::from_secs(2),
+        settling: Duration::from_secs(1),
     },
+    rows: 20_000,
+    idle: Duration::from_secs(1),
 };
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
@@ -68,10 +81,20 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         reads: reads::measure(&binary, plan)?,
         fresh: fresh::measure(&binary)?,
         writes: writes::measure(&binary, plan)?,
+        counts: counts::measure(&binary, plan)?,
+        peers: peers::measure(&binary, plan)?,
+        imports: import::measure(&binary, plan)?,
         growth: growth::measure(&binary, plan, is_large)?,
         costs: costs::measure(&binary)?,
     };
     let measured = report::render(plan, &figures)?;
     println!("\n{measured}");
-    if words == ["--smoke"] { Ok(()) } else { report::rewrite(&measured) }
+    if words == ["--smoke"] {
+        let folder = shell::scratch("bench-plots")?;
+        plots::draw(&figures, &folder)?;
+        println!("nothing is kept; the plots are in {}", folder.display());
+        return Ok(());
+    }
+    plots::draw(&figures, &shell::root().join(report::PLOTS))?;
+    report::rewrite(&measured)
 }

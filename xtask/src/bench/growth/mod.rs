@@ -37,6 +37,8 @@ pub(super) struct Window {
     pub(super) checkpoints: usize,
     /// But no longer than this.
     pub(super) longest: Duration,
+    /// How long a last checkpoint is waited for; a large one waits for its pace.
+    pub(super) settling: Duration,
 }
 
 /// What one size costs.
@@ -132,7 +134,7 @@ fn on_folder(
         Wanted::All => Some(bytes(&server, &store, data, plan)?),
         Wanted::Held => None,
     };
-    server.settle()?;
+    server.settle(plan.window.settling)?;
     server.stop()?;
     let mut starts = Vec::new();
     let mut memory = None;
