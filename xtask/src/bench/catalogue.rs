@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-const MOVIES: usize = 3_200;
+pub(super) const MOVIES: usize = 3_200;
 const WORDS: &[&str] = &[
     "Autumn", "Bridge", "City", "Dream", "Empire", "Forest", "Garden", "Harbour", "Island",
     "Journey", "Kingdom", "Letter", "Mirror", "Night", "Ocean", "Promise", "River", "Shadow",
@@ -40,6 +40,11 @@ pub(super) fn json_of(movies: usize) -> String {
     }
     json.push_str("\n]\n");
     json
+}
+
+/// Where a movie stands in the API.
+pub(super) fn path(number: usize) -> String {
+    format!("/api/movies/{}/{}", name(number).replace(' ', "%20"), year(number))
 }
 
 fn name(number: usize) -> String {

@@ -1,13 +1,18 @@
 //! wrk, and what it measured.
 
 use std::net::SocketAddr;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Plan;
 use crate::shell;
+
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One round.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +32,20 @@ pub(super) enum Load<'a> {
     Put { run: &'a str },
     /// The same to the seed's design, which fails some under load: they count as its answers.
     PutToSeed { run: &'a str },
+    /// Every line of a file as a PUT, again and again.
+    Fill { file: &'a Path },
+    /// GETs or PUTs of movies drawn from a file of paths.
+    Targets { method: &'static str, file: &'a Path },
+    /// PUTs of such movies to the seed's design.
+    ReplaceInSeed { file: &'a Path },
 }
 
 impl Load<'_> {
     /// How many of a hundred answers may be refusals.
     fn refusals_percent_max(self) -> u64 {
         match self {
-            Self::Get { .. } | Self::Put { .. } => 0,
-            Self::PutToSeed { .. } => 10,
+            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 10,
+            _ => 0,
         }
     }
 }
@@ -47,23 +58,70 @@ pub(super) fn round(
     connections: u32,
     plan: Plan,
 ) -> Result<Round> {
+    let mut wrk = wrk(address, load, connections, plan.round);
+    parse(&shell::output_of(&mut wrk)?, load.refusals_percent_max())
+}
+
+/// Sends `load` until `enough` says so or `longest` is over.
+pub(super) fn until(
+    address: SocketAddr,
+    load: Load<'_>,
+    connections: u32,
+    longest: Duration,
+    mut enough: impl FnMut() -> Result<bool>,
+) -> Result<Round> {
+    let mut wrk = wrk(address, load, connections, longest);
+    wrk.current_dir(shell::root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = wrk.spawn().context("cannot start wrk")?;
+    let judged = loop {
+        thread::sleep(LOOK_AGAIN);
+        match (child.try_wait()?, enough()) {
+            (Some(_), _) => break Ok(()),
+            (None, Ok(false)) => {}
+            (None, Ok(true)) => break Ok(()),
+            (None, Err(error)) => break Err(error),
+        }
+    };
+    // By INT it ends early and tells what it measured so far.
+    Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status()?;
+    let output = child.wait_with_output()?;
+    judged?;
+    parse(&String::from_utf8_lossy(&output.stdout), load.refusals_percent_max())
+}
+
+fn wrk(address: SocketAddr, load: Load<'_>, connections: u32, duration: Duration) -> Command {
     let threads = connections.min(2).to_string();
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", &threads, "--connections", &connections.to_string()]);
-    wrk.args(["--duration", &format!("{}s", plan.round.as_secs()), "--timeout", "30s"]);
+    wrk.args(["--duration", &format!("{}s", duration.as_secs()), "--timeout", "30s"]);
+    let script = |name: &str, target: &str| {
+        [
+            "--script".to_owned(),
+            format!("xtask/bench/{name}.lua"),
+            format!("http://{address}{target}"),
+        ]
+    };
     match load {
         Load::Get { target, header } => {
             if let Some(header) = header {
                 wrk.args(["--header", header]);
             }
-            wrk.args(["--script", "xtask/bench/report.lua", &format!("http://{address}{target}")]);
+            wrk.args(script("report", target));
         }
         Load::Put { run } | Load::PutToSeed { run } => {
-            wrk.args(["--script", "xtask/bench/put.lua", &format!("http://{address}/")]);
-            wrk.args(["--", run]);
+            wrk.args(script("put", "/")).args(["--", run]);
+        }
+        Load::Fill { file } => {
+            wrk.args(script("fill", "/")).arg("--").arg(file).arg(threads);
+        }
+        Load::Targets { method, file } => {
+            wrk.args(script("targets", "/")).args(["--", method]).arg(file);
+        }
+        Load::ReplaceInSeed { file } => {
+            wrk.args(script("targets", "/")).args(["--", "PUT"]).arg(file);
         }
     }
-    parse(&shell::output_of(&mut wrk)?, load.refusals_percent_max())
+    wrk
 }
 
 fn parse(output: &str, refusals_percent_max: u64) -> Result<Round> {

@@ -5,9 +5,15 @@
 
 mod catalogue;
 mod costs;
+mod counts;
 mod fresh;
+mod growth;
+mod import;
 mod load;
 mod machine;
+mod peers;
+mod plots;
+mod process;
 mod reads;
 mod report;
 mod writes;
@@ -16,33 +22,79 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::ci;
-use crate::tools;
+use self::growth::Window;
+use self::report::Figures;
+use crate::{ci, shell, tools};
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 struct Plan {
     rounds: usize,
     round: Duration,
+    /// Of the catalogues whose growth is measured.
+    sizes: &'static [usize],
+    window: Window,
+    /// Of the file that is imported beside a peer.
+    rows: usize,
+    /// How long nothing is asked of a server.
+    idle: Duration,
 }
 
-const WHOLE: Plan = Plan { rounds: 5, round: Duration::from_secs(5) };
-const SMOKE: Plan = Plan { rounds: 1, round: Duration::from_secs(2) };
+const WHOLE: Plan = Plan {
+    rounds: 5,
+    round: Duration::from_secs(5),
+    sizes: &[3_200, 100_000, 1_000_000],
+    window: Window {
+        shortest: Duration::from_secs(20),
+        checkpoints: 2,
+        longest: Duration::from_secs(300),
+        settling: Duration::from_secs(600),
+    },
+    rows: 1_000_000,
+    idle: Duration::from_secs(60),
+};
+const SMOKE: Plan = Plan {
+    rounds: 1,
+    round: Duration::from_secs(1),
+    sizes: &[3_200, 20_000],
+    window: Window {
+        shortest: Duration::from_secs(1),
+        checkpoints: 1,
+        longest: Duration::from_secs(2),
+        settling: Duration::from_secs(1),
+    },
+    rows: 20_000,
+    idle: Duration::from_secs(1),
+};
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let plan = match words.as_slice() {
-        [] => WHOLE,
-        ["--smoke"] => SMOKE,
-        _ => bail!("usage: cargo xtask bench [--smoke]"),
+    let (plan, is_large) = match words.as_slice() {
+        [] => (WHOLE, false),
+        ["--large"] => (WHOLE, true),
+        ["--smoke"] => (SMOKE, false),
+        _ => bail!("usage: cargo xtask bench [--smoke | --large]"),
     };
     tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
     let binary = ci::release_binary()?;
-    let reads = reads::measure(&binary, plan)?;
-    let fresh = fresh::measure(&binary)?;
-    let writes = writes::measure(&binary, plan)?;
-    let costs = costs::measure(&binary)?;
-    let measured = report::render(plan, &reads, &fresh, &writes, &costs)?;
+    let figures = Figures {
+        reads: reads::measure(&binary, plan)?,
+        fresh: fresh::measure(&binary)?,
+        writes: writes::measure(&binary, plan)?,
+        counts: counts::measure(&binary, plan)?,
+        peers: peers::measure(&binary, plan)?,
+        imports: import::measure(&binary, plan)?,
+        growth: growth::measure(&binary, plan, is_large)?,
+        costs: costs::measure(&binary)?,
+    };
+    let measured = report::render(plan, &figures)?;
     println!("\n{measured}");
-    if words.is_empty() { report::rewrite(&measured) } else { Ok(()) }
+    if words == ["--smoke"] {
+        let folder = shell::scratch("bench-plots")?;
+        plots::draw(&figures, &folder)?;
+        println!("nothing is kept; the plots are in {}", folder.display());
+        return Ok(());
+    }
+    plots::draw(&figures, &shell::root().join(report::PLOTS))?;
+    report::rewrite(&measured)
 }

@@ -1,39 +1,62 @@
 //! The figures as Markdown, and their place in `docs/benchmarks.md`.
 
+mod counts;
+mod growth;
+mod peers;
+
 use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context, Result};
 
 use super::costs::Cost;
+use super::counts::Counts;
 use super::fresh::Fresh;
+use super::growth::Size;
+use super::import::Imports;
 use super::load::{Round, median};
+use super::peers::Peers;
 use super::reads::Reads;
 use super::writes::Writes;
-use super::{Plan, machine};
+use super::{Plan, machine, plots};
 use crate::shell;
 
+/// The folder of the plots, beside the page.
+pub(super) const PLOTS: &str = "docs/benchmarks";
 const PAGE: &str = "docs/benchmarks.md";
 const BEGIN: &str = "<!-- measured: begin (cargo xtask bench rewrites up to the end mark) -->\n";
 const END: &str = "<!-- measured: end -->\n";
 
-pub(super) fn render(
-    plan: Plan,
-    reads: &[Reads],
-    fresh: &Fresh,
-    writes: &Writes,
-    costs: &[Cost],
-) -> Result<String> {
+/// All that was measured.
+pub(super) struct Figures {
+    pub(super) reads: Vec<Reads>,
+    pub(super) fresh: Fresh,
+    pub(super) writes: Writes,
+    pub(super) counts: Counts,
+    pub(super) peers: Vec<Peers>,
+    pub(super) imports: Imports,
+    pub(super) growth: Vec<Size>,
+    pub(super) costs: Vec<Cost>,
+}
+
+pub(super) fn render(plan: Plan, figures: &Figures) -> Result<String> {
     let mut page = format!(
         "{}- Medians of {} alternating rounds of {} s\n\n",
         machine::describe()?,
         plan.rounds,
         plan.round.as_secs()
     );
-    write_table(&mut page, writes)?;
-    read_table(&mut page, reads)?;
-    fresh_table(&mut page, fresh)?;
-    cost_table(&mut page, costs)?;
+    write_table(&mut page, &figures.writes)?;
+    read_table(&mut page, &figures.reads)?;
+    fresh_table(&mut page, &figures.fresh)?;
+    counts::table(&mut page, &figures.counts)?;
+    peers::tables(&mut page, &figures.peers, &figures.imports)?;
+    growth::tables(&mut page, &figures.growth)?;
+    cost_table(&mut page, &figures.costs)?;
+    page.push_str("\n### Plots\n\n");
+    for (file, what) in plots::PLOTS {
+        writeln!(page, "![{what}](benchmarks/{file})\n")?;
+    }
     Ok(page)
 }
 
