@@ -220,6 +220,10 @@ impl Publisher {
         let (bucket, name) = (self.log.bucket(), self.log.name());
         let left = bucket.left_behind(name).await;
         for scratch in left.map_err(|failure| failure.into_error("list", name.as_str()))? {
+            let told = collection.publication().recovered;
+            if told.iter().any(|kept| **kept == *scratch.as_ref()) {
+                continue;
+            }
             if let Some(kept) = self.bring_one_aside(&scratch, &collection).await? {
                 tracing::warn!(
                     collection = %name,
@@ -242,17 +246,21 @@ impl Publisher {
         collection: &Collection,
     ) -> Result<Option<Arc<str>>> {
         let (bucket, name, env) = (self.log.bucket(), self.log.name(), self.log.env());
-        let unavailable = |operation| {
-            move |failure: Failure| -> Error { failure.into_error(operation, scratch.to_string()) }
-        };
-        let claimed = bucket.claim(scratch, name, env).await.map_err(unavailable("rename"))?;
+        let claimed = bucket.claim(scratch, name, env).await;
+        let claimed = claimed.map_err(|failure| failure.into_error("rename", scratch.as_ref()))?;
         let Some(claimed) = claimed else { return Ok(None) };
+        let unavailable = |operation| {
+            let object = claimed.as_ref();
+            move |failure: Failure| -> Error { failure.into_error(operation, object) }
+        };
         let read = bucket.digest(&claimed).await.map_err(unavailable("read"))?;
         let Some((_, sha256)) = read else { return Ok(None) };
         let state = collection.latest();
         let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
+        // What was ours longer ago may have been put back by somebody.
+        let published = state.file().map_or(Seq::ZERO, |register| register.seq);
         let mut kept = None;
-        if !is_recorded && self.edition_of(&sha256, Seq::ZERO).await?.is_none() {
+        if !is_recorded && self.edition_of(&sha256, published).await?.is_none() {
             let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
             match bucket.get_if(&claimed, env, fits).await.map_err(unavailable("read"))? {
                 Got::Found(Found { bytes, .. }) => {
