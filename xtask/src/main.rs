@@ -52,8 +52,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "[--smoke]",
-        about: "measures against the seed's design, a raw PUT and nginx; rewrites docs/benchmarks.md",
+        arguments: "[--smoke | --large]",
+        about: "measures against nginx, the seed's design, json-server and others; rewrites docs/benchmarks.md",
         run: bench::run,
     },
     Command {

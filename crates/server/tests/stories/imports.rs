@@ -33,6 +33,12 @@ fn is_sound(home: &Path) {
     assert_eq!(checked.code, Some(0), "{checked:?}");
 }
 
+/// The number of the last object of a kind.
+fn last(home: &Path, kind: &str) -> Option<std::ffi::OsString> {
+    let objects = fs::read_dir(home.join("movies.json.log").join(kind)).unwrap();
+    objects.map(|object| object.unwrap().file_name()).max()
+}
+
 fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(content).unwrap();
@@ -62,6 +68,7 @@ fn a_messy_file_is_imported_and_what_is_no_movie_is_told() {
     }
     assert!(done.stderr.contains("rejected: element 3, line 4: its \"Title\" is null"), "{done:?}");
     assert!(done.stderr.contains("\"TBD\""), "{done:?}");
+    assert_eq!(last(home.path(), "checkpoint"), last(home.path(), "commit"), "nothing to replay");
     let listed = fs::read_to_string(&rejects).unwrap();
     let listed: Vec<serde_json::Value> =
         listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -59,6 +59,8 @@ pub(crate) struct Schedule {
     not_before: Option<Instant>,
     quiet_not_before: Option<Instant>,
     failures: u32,
+    /// Since when somebody waits for one, whatever the pace.
+    demanded: Option<Instant>,
 }
 
 impl Schedule {
@@ -70,7 +72,13 @@ impl Schedule {
             not_before: None,
             quiet_not_before: None,
             failures: 0,
+            demanded: None,
         }
+    }
+
+    /// Somebody waits for one.
+    pub(crate) fn demand(&mut self, at: Instant) {
+        self.demanded = Some(at);
     }
 
     pub(crate) fn installed(&mut self, install: &Install) {
@@ -102,15 +110,21 @@ impl Schedule {
             let at = call.at + self.options.quiet + wait(&call);
             self.quiet_not_before.map_or(at, |earliest| earliest.max(at))
         });
-        let due = [enough, quiet].into_iter().flatten().min()?;
-        Some(self.not_before.map_or(due, |earliest| earliest.max(due)))
+        let due = [enough, quiet].into_iter().flatten().min();
+        let due = due.map(|due| self.not_before.map_or(due, |earliest| earliest.max(due)));
+        [due, self.demanded].into_iter().flatten().min()
     }
 
-    /// A run begins: what was installed so far is in it. Gives whether a commit of this replica
-    /// called for it; else it stands in for another.
+    /// A run begins: what was installed so far is in it. Gives whether this replica called for it,
+    /// by a commit or a demand; else it stands in for another.
     pub(crate) fn began(&mut self) -> bool {
         self.covered = std::mem::take(&mut self.tally);
-        [self.covered.enough, self.covered.changed].into_iter().flatten().any(|call| call.is_ours)
+        let is_demanded = self.demanded.take().is_some();
+        is_demanded
+            || [self.covered.enough, self.covered.changed]
+                .into_iter()
+                .flatten()
+                .any(|call| call.is_ours)
     }
 
     /// A run that began at `began` ended well.
@@ -223,6 +237,16 @@ mod tests {
         schedule.installed(&install(now, 5 * MIB));
         schedule.ended(now, now + seconds(10));
         assert_eq!(schedule.due_at(PATIENCE), Some(now + seconds(100)));
+    }
+
+    #[test]
+    fn a_demand_waits_for_nothing() {
+        let (mut schedule, now) = schedule();
+        schedule.ended(now, now + seconds(10));
+        schedule.demand(now + seconds(11));
+        assert_eq!(schedule.due_at(PATIENCE), Some(now + seconds(11)));
+        assert!(schedule.began(), "it stands in for nobody");
+        assert_eq!(schedule.due_at(PATIENCE), None);
     }
 
     #[test]

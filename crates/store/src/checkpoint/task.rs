@@ -49,6 +49,12 @@ impl Bell {
         self.news.notify_one();
     }
 
+    /// Somebody waits for a checkpoint.
+    pub(crate) fn demand(&self, at: Instant) {
+        self.schedule().demand(at);
+        self.news.notify_one();
+    }
+
     /// No more checkpoints: one under way is abandoned.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::Release);
@@ -181,6 +187,7 @@ impl Checkpointer {
                 self.shared.checkpoint_failed(Some(error.to_string().into()));
             }
         }
+        self.shared.checkpoint_run_ended();
     }
 
     /// Writes a checkpoint of the latest state, unless another replica has; then cleans up.

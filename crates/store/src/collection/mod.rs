@@ -25,6 +25,7 @@ use crate::state::State;
 use crate::store::Options;
 
 mod shared;
+mod upkeep;
 
 pub use shared::CheckpointStatus;
 pub(crate) use shared::Shared;
@@ -217,18 +218,6 @@ impl Collection {
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.inner.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// How it stands with checkpoints.
-    #[must_use]
-    pub fn checkpoint(&self) -> CheckpointStatus {
-        self.inner.shared.checkpoint().clone()
-    }
-
-    /// How it stands with the published file, as far as this replica writes it.
-    #[must_use]
-    pub fn publication(&self) -> Publication {
-        self.inner.shared.publication().clone()
     }
 
     pub(crate) fn set_publication(&self, publication: Publication) {

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// Tells the checkpointer.
     pub(crate) bell: Bell,
     checkpoint: Mutex<CheckpointStatus>,
+    /// How often the checkpointer has tried.
+    checkpoint_runs: watch::Sender<u64>,
     publication: Mutex<Publication>,
 }
 
@@ -87,6 +89,7 @@ impl Shared {
             queue_bytes_max: options.queue_bytes_max,
             bell: Bell::new(schedule),
             checkpoint: Mutex::new(CheckpointStatus { seq: known, ..CheckpointStatus::default() }),
+            checkpoint_runs: watch::Sender::new(0),
             publication: Mutex::default(),
         }
     }
@@ -115,6 +118,14 @@ impl Shared {
     /// What became of the last try to write one.
     pub(crate) fn checkpoint_failed(&self, trouble: Option<Arc<str>>) {
         self.checkpoint().trouble = trouble;
+    }
+
+    pub(crate) fn checkpoint_run_ended(&self) {
+        self.checkpoint_runs.send_modify(|runs| *runs += 1);
+    }
+
+    pub(super) fn checkpoint_runs(&self) -> watch::Receiver<u64> {
+        self.checkpoint_runs.subscribe()
     }
 
     /// The checkpoints that cannot be read now; gives those that were not known to be so.

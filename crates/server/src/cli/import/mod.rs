@@ -72,6 +72,9 @@ pub async fn run(args: &ImportArgs) -> anyhow::Result<ExitCode> {
             let progress = Progress::of("storing", Unit::Movies, Some(count), Arc::clone(&done));
             let stored = write::store(pile, collection, &done).await;
             drop(progress);
+            if stored.is_ok() {
+                checkpoint(collection).await?;
+            }
             store.close().await;
             stored.map_err(|interrupted| explain(&interrupted, count))?
         }
@@ -120,6 +123,15 @@ async fn open(bucket: Bucket, args: &ImportArgs, name: &CollectionName) -> anyho
         return Ok(Target::Trial(Box::new((*state).clone())));
     }
     Ok(Target::Collection(store, collection))
+}
+
+/// Leaves nothing for the next start to replay.
+async fn checkpoint(collection: &Collection) -> anyhow::Result<()> {
+    if let Err(error) = collection.write_checkpoint().await {
+        let rest = "all is stored; the next start replays it from the log and takes longer";
+        writeln!(io::stderr(), "note: {}; {rest}", plain(&error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn explain(interrupted: &Interrupted, count: u64) -> anyhow::Error {
