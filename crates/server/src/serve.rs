@@ -25,6 +25,8 @@ use crate::workers::Workers;
 
 /// File descriptors beside those of connections: the bucket's, listeners, standard streams.
 const SPARE_FILES: u64 = 256;
+/// Those of a worker's runtime: its epoll and what wakes it.
+const WORKER_FILES: u64 = 4;
 /// How long answers that are being written get before a process that must stop is gone.
 const FAREWELL: Duration = Duration::from_millis(100);
 
@@ -34,7 +36,7 @@ const FAREWELL: Duration = Duration::from_millis(100);
 /// One sentence on why it cannot start, or on what was cut off when it had to stop.
 pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("cannot listen to signals")?;
-    raise_open_files_limit(&args.limits);
+    raise_open_files_limit(args);
     // The sockets come first: that an address is taken should be known before anything is
     // written. Clients that connect now wait.
     let api = bind(&args.listen.listen, "--listen").await?;
@@ -194,10 +196,12 @@ fn connection_limits(limits: &LimitArgs) -> ConnectionLimits {
 
 /// Systems start a process with 1,024 open files and let it have far more: without this,
 /// `--connections-max` would be a promise that the system breaks.
-fn raise_open_files_limit(limits: &LimitArgs) {
+fn raise_open_files_limit(args: &ServeArgs) {
     use rustix::process::{Resource, getrlimit, setrlimit};
-    let connections = u64::try_from(limits.connections_max()).unwrap_or(u64::MAX);
-    let wanted = connections.saturating_add(SPARE_FILES);
+    let connections = u64::try_from(args.limits.connections_max()).unwrap_or(u64::MAX);
+    let workers = u64::try_from(args.listen.workers().get()).unwrap_or(u64::MAX);
+    let spare = workers.saturating_mul(WORKER_FILES).saturating_add(SPARE_FILES);
+    let wanted = connections.saturating_add(spare);
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return;

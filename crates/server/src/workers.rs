@@ -1,7 +1,7 @@
 //! The threads that serve connections, each with a runtime of its own: a connection stays on one
 //! thread and nobody else is woken for it.
 //!
-//! Measured against tokio's shared runtime in `docs/benchmarks.md`. What the store runs beside
+//! Measured against tokio's shared runtime in `docs/adr/0005-workers.md`. What the store runs beside
 //! requests stays on the process's runtime.
 
 use std::future::Future;

@@ -163,7 +163,11 @@ impl Env {
             Compute::Inline => work(),
             Compute::Threads(runtime) => match runtime.spawn_blocking(work).await {
                 Ok(done) => done,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    // The runtime ends, and with it whoever waits.
+                    Err(_ended) => std::future::pending().await,
+                },
             },
         }
     }

@@ -11,12 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http_body::Body as _;
 use tower::Service as _;
 
 use super::access::{SERVER_TIMING, timing};
@@ -111,6 +113,7 @@ struct Sender {
     traceparent: Option<HeaderValue>,
     accept: Option<HeaderValue>,
     grant: Grant,
+    is_head: bool,
 }
 
 impl Sender {
@@ -122,6 +125,7 @@ impl Sender {
             traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
             accept: accept(headers),
             grant: settings.cors_origins.grant(request.method(), headers),
+            is_head: *request.method() == Method::HEAD,
         }
     }
 
@@ -133,6 +137,9 @@ impl Sender {
             let id = self.request_id.to_str().unwrap_or_default();
             problem.log(id);
             response = problem.render(id, Form::preferred(self.accept.as_ref()));
+            if self.is_head {
+                response = without_body(response);
+            }
         }
         let headers = response.headers_mut();
         self.grant.apply(headers);
@@ -143,6 +150,15 @@ impl Sender {
         }
         response
     }
+}
+
+/// Only the head, as the routes answer HEAD: over HTTP/2 nobody else would leave the body out.
+fn without_body(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(parts, Body::empty())
 }
 
 /// The client's id, where it is a sane token; else one of ours.

@@ -497,6 +497,18 @@ async fn every_answer_has_an_id_and_problems_repeat_it() {
 }
 
 #[tokio::test]
+async fn a_problem_has_no_body_where_only_the_head_was_asked_for() {
+    let client = Client::new().await;
+    for path in ["/nothing", "/api/movies/A/1", "/api/movies?x=1"] {
+        let (get, head) = (client.get(path).await, client.send("HEAD", path, &[], "").await);
+        assert_eq!((head.status, &*head.body), (get.status, ""), "{path}");
+        let same_length = head.header("content-length") == get.body.len().to_string();
+        // Both bodies name their request.
+        assert!(same_length && head.header("content-type") == "application/problem+json");
+    }
+}
+
+#[tokio::test]
 async fn pages_for_people_and_json_for_programs() {
     let client = Client::new().await;
     let browser = [("accept", "text/html,application/xhtml+xml,*/*;q=0.8")];

@@ -14,8 +14,9 @@ use http_body_util::{BodyExt, Full};
 use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpResponseBody, HttpService, ReqwestConnector,
+    HttpResponseBody, HttpService, SpawnedReqwestConnector,
 };
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::pace;
@@ -91,13 +92,15 @@ impl ServerClock {
 /// Makes clients that translate answers.
 #[derive(Debug)]
 pub(super) struct Connector {
-    inner: ReqwestConnector,
+    /// Connections belong to the runtime that opened the bucket, whichever runtime makes the
+    /// request that opens them.
+    inner: SpawnedReqwestConnector,
     clock: Arc<ServerClock>,
 }
 
 impl Connector {
     pub(super) fn new(clock: Arc<ServerClock>) -> Self {
-        Self { inner: ReqwestConnector::default(), clock }
+        Self { inner: SpawnedReqwestConnector::new(Handle::current()), clock }
     }
 }
 

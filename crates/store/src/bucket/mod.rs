@@ -92,10 +92,14 @@ pub(crate) enum Created {
 impl Bucket {
     /// Opens `s3://bucket/prefix`, `gs://bucket/prefix`, `az://container/prefix`,
     /// `file:///folder`, a plain path, or `memory://`. The providers' usual environment variables
-    /// hold (`AWS_ENDPOINT_URL` and plain `http` included). Sends nothing and creates nothing.
+    /// hold (`AWS_ENDPOINT_URL` and plain `http` included). Sends nothing and creates nothing. Its
+    /// connections belong to the tokio runtime that it is opened on.
     ///
     /// # Errors
     /// `Unsupported` says what is wrong with the URL or the variables.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, where it is a provider's.
     pub fn open(url: &str) -> Result<Self> {
         let refuse = |reason: String| Error::unsupported(format!("the store {url:?}"), reason);
         let Some((scheme, rest)) = url.split_once("://") else {

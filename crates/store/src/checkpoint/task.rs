@@ -22,6 +22,8 @@ use crate::state::State;
 
 /// How often files that no manifest names are looked for, at most.
 const SWEEP_PERIOD: Duration = Duration::from_secs(6 * 3_600);
+/// The same, while a checkpoint that cannot be read keeps them.
+const HELD_UP_SWEEP_PERIOD: Duration = Duration::from_secs(60);
 /// The longest sleep where nothing is due.
 const IDLE_WAKE: Duration = Duration::from_secs(3_600);
 
@@ -85,7 +87,7 @@ pub(crate) struct Checkpointer {
     /// Whether a checkpoint was found damaged: the next one writes every file, which heals those
     /// that are still named, and reuses none.
     pub(crate) distrusts: bool,
-    pub(crate) swept: Option<Instant>,
+    pub(crate) sweep_not_before: Option<Instant>,
     /// What the last run left to be cleaned up.
     pub(crate) listed: Vec<Listed>,
 }
@@ -285,12 +287,16 @@ impl Checkpointer {
             tracing::debug!(collection = %self.log.name(), reason = %failure.reason, "an old checkpoint stays");
         }
         let now = self.log.env().instant();
-        if self.swept.is_some_and(|swept| now.saturating_duration_since(swept) < SWEEP_PERIOD) {
+        if self.sweep_not_before.is_some_and(|earliest| now < earliest) {
             return;
         }
-        self.swept = Some(now);
+        self.sweep_not_before = Some(now + SWEEP_PERIOD);
         match retention::sweep(&self.log, grace + RUN_MAX).await {
             Ok(Swept { files, unreadable }) => {
+                if !unreadable.is_empty() {
+                    // Who mends it should see that soon.
+                    self.sweep_not_before = Some(now + HELD_UP_SWEEP_PERIOD);
+                }
                 if files > 0 {
                     tracing::info!(collection = %self.log.name(), files, "files of no checkpoint are gone");
                 }

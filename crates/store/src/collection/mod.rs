@@ -184,7 +184,7 @@ impl Collection {
                 options: options.checkpoints.clone(),
                 base: None,
                 distrusts: met_damage,
-                swept: None,
+                sweep_not_before: None,
                 listed: Vec::new(),
             };
             env.spawn(checkpointer.run());

@@ -25,6 +25,7 @@ impl Collection {
         }
         let wanted = shared.latest().version().0;
         let (mut runs, mut stopped) = (shared.checkpoint_runs(), shared.stopped.subscribe());
+        let mut ended = 0;
         while self.checkpoint().seq.unwrap_or_default() < wanted {
             shared.check()?;
             shared.bell.demand(log.env().instant());
@@ -33,7 +34,9 @@ impl Collection {
                 _ = runs.changed() => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return Err(shared.why_stopped()),
             }
-            if let Some(trouble) = self.checkpoint().trouble {
+            ended += 1;
+            // The first may have begun before it was demanded.
+            if let Some(trouble) = self.checkpoint().trouble.filter(|_| ended > 1) {
                 return Err(Error::unavailable("write", "a checkpoint", trouble));
             }
         }

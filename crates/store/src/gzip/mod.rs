@@ -93,10 +93,10 @@ impl Compressor {
             }
             join_all(missing.into_iter().map(|page| self.block(page))).await;
             let whole = if movies.wire_bytes() <= JOINED_INLINE_BYTES_MAX {
-                Whole::of(movies)
+                Whole::of(movies, &self.counts)
             } else {
-                let movies = movies.clone();
-                self.env.compute(move || Whole::of(&movies)).await
+                let (movies, counts) = (movies.clone(), Arc::clone(&self.counts));
+                self.env.compute(move || Whole::of(&movies, &counts)).await
             };
             whole.ok_or(NoRoom)
         });
@@ -291,11 +291,13 @@ fn store(stream: &mut Vec<u8>, plain: &[u8], last: Last) {
 pub struct Whole {
     pieces: Vec<Bytes>,
     bytes: u64,
+    /// For pieces that are not the pages' own.
+    _room: Option<Room>,
 }
 
 impl Whole {
     /// Where every page has its block.
-    fn of(movies: &Snapshot) -> Option<Self> {
+    fn of(movies: &Snapshot, counts: &Arc<Counts>) -> Option<Self> {
         let mut joiner = Joiner::default();
         let mut pieces = vec![joiner.open()];
         for page in movies.pages() {
@@ -303,10 +305,11 @@ impl Whole {
         }
         pieces.push(joiner.close());
         let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
-        if bytes <= COPIED_BYTES_MAX {
+        let room = if bytes <= COPIED_BYTES_MAX { counts.reserve(bytes) } else { None };
+        if room.is_some() {
             pieces = vec![pieces.concat().into()];
         }
-        Some(Self { pieces, bytes })
+        Some(Self { pieces, bytes, _room: room })
     }
 
     /// The stream, in order.

@@ -200,8 +200,8 @@ impl Publisher {
     }
 
     /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
-    /// two renames. What cannot be kept stays where it is: it is told, and tried again before the
-    /// next publication.
+    /// two renames. What cannot be copied stays where it is: it is told, and tried again by the next
+    /// start.
     pub(crate) async fn recover(&mut self) {
         if let Err(error) = self.bring_aside().await
             && let Some(collection) = self.collection.upgrade()
@@ -224,7 +224,14 @@ impl Publisher {
             if told.iter().any(|kept| **kept == *scratch.as_ref()) {
                 continue;
             }
-            if let Some(kept) = self.bring_one_aside(&scratch, &collection).await? {
+            let claimed = bucket.claim(&scratch, name, self.log.env()).await;
+            let claimed = claimed.map_err(|failure| failure.into_error("rename", scratch.as_ref()));
+            let Some(claimed) = claimed? else { continue };
+            let kept = self.bring_one_aside(&claimed, &collection).await.unwrap_or_else(|error| {
+                tracing::warn!(collection = %name, %error, "it cannot be copied, and stays");
+                Some(claimed.as_ref().into())
+            });
+            if let Some(kept) = kept {
                 tracing::warn!(
                     collection = %name,
                     aside = %kept,
@@ -242,18 +249,15 @@ impl Publisher {
     /// Where the edit is kept, if it is one.
     async fn bring_one_aside(
         &self,
-        scratch: &Path,
+        claimed: &Path,
         collection: &Collection,
     ) -> Result<Option<Arc<str>>> {
         let (bucket, name, env) = (self.log.bucket(), self.log.name(), self.log.env());
-        let claimed = bucket.claim(scratch, name, env).await;
-        let claimed = claimed.map_err(|failure| failure.into_error("rename", scratch.as_ref()))?;
-        let Some(claimed) = claimed else { return Ok(None) };
         let unavailable = |operation| {
             let object = claimed.as_ref();
             move |failure: Failure| -> Error { failure.into_error(operation, object) }
         };
-        let read = bucket.digest(&claimed).await.map_err(unavailable("read"))?;
+        let read = bucket.digest(claimed).await.map_err(unavailable("read"))?;
         let Some((_, sha256)) = read else { return Ok(None) };
         let state = collection.latest();
         let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
@@ -262,7 +266,7 @@ impl Publisher {
         let mut kept = None;
         if !is_recorded && self.edition_of(&sha256, published).await?.is_none() {
             let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
-            match bucket.get_if(&claimed, env, fits).await.map_err(unavailable("read"))? {
+            match bucket.get_if(claimed, env, fits).await.map_err(unavailable("read"))? {
                 Got::Found(Found { bytes, .. }) => {
                     let copy = aside::keep(bucket, name, env, bytes).await;
                     kept = Some(copy.map_err(unavailable("keep"))?.into());
@@ -272,7 +276,7 @@ impl Publisher {
                 Got::Declined(_) => return Ok(Some(claimed.to_string().into())),
             }
         }
-        bucket.delete(&claimed).await.map_err(unavailable("delete"))?;
+        bucket.delete(claimed).await.map_err(unavailable("delete"))?;
         Ok(kept)
     }
 
@@ -382,10 +386,11 @@ impl Publisher {
         }
     }
 
-    /// The commit after which the movies were as a content shows them, if this log ever wrote it:
-    /// tried by this replica, or of a checkpoint after commit `published`.
+    /// The commit after `published` after which the movies were as a content shows them, if this log
+    /// ever wrote it: tried by this replica, or of a checkpoint.
     async fn edition_of(&self, sha256: &str, published: Seq) -> Result<Option<Seq>> {
-        if let Some((seq, _)) = self.tried.iter().rev().find(|(_, tried)| **tried == *sha256) {
+        let mut tried = self.tried.iter().rev().filter(|(seq, _)| *seq > published);
+        if let Some((seq, _)) = tried.find(|(_, tried)| **tried == *sha256) {
             return Ok(Some(*seq));
         }
         let later =
