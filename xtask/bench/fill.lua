@@ -3,13 +3,6 @@
 -- Usage: wrk -s xtask/bench/fill.lua URL -- FILE THREADS
 dofile("xtask/bench/report.lua")
 
-local threads = 0
-
-function setup(thread)
-  threads = threads + 1
-  thread:set("thread_number", threads)
-end
-
 function init(arguments)
   file = assert(io.open(arguments[1]))
   stride = tonumber(arguments[2])

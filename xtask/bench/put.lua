@@ -2,13 +2,6 @@
 -- Usage: wrk -s xtask/bench/put.lua URL -- RUN
 dofile("xtask/bench/report.lua")
 
-local threads = 0
-
-function setup(thread)
-  threads = threads + 1
-  thread:set("thread_number", threads)
-end
-
 function init(arguments)
   run = arguments[1] or "run"
   count = 0

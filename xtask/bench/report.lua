@@ -1,4 +1,12 @@
--- What wrk measured, on one line that xtask reads.
+-- What every script needs: threads that know their number, from 1, and what wrk measured on one line
+-- that xtask reads.
+local threads = 0
+
+function setup(thread)
+  threads = threads + 1
+  thread:set("thread_number", threads)
+end
+
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(

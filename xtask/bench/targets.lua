@@ -2,13 +2,6 @@
 -- Usage: wrk -s xtask/bench/targets.lua URL -- GET|PUT FILE
 dofile("xtask/bench/report.lua")
 
-local threads = 0
-
-function setup(thread)
-  threads = threads + 1
-  thread:set("thread_number", threads)
-end
-
 function init(arguments)
   method = arguments[1]
   paths = {}
