@@ -13,6 +13,7 @@ use movies_store::Store;
 use movies_store::key::CollectionName;
 use movies_store::movie::MovieLimits;
 
+use crate::auth::Auth;
 use crate::http;
 use crate::http::caching::Stamp;
 
@@ -29,6 +30,7 @@ pub struct App {
 struct Inner {
     store: Store,
     settings: Settings,
+    auth: Auth,
     default_collection: CollectionName,
     draining: AtomicBool,
     stamps: ArcSwapOption<Stamp>,
@@ -68,6 +70,8 @@ pub struct Settings {
     pub health_apart: bool,
     /// Reads may be this old; told in `GET /api`.
     pub max_staleness: Option<Duration>,
+    /// Where clients reach this service, where the operator says so.
+    pub public_url: Option<String>,
     /// Version and commit of this build, told in `GET /api`.
     pub build: &'static str,
 }
@@ -89,6 +93,7 @@ impl Default for Settings {
             cors_origins: Origins::Own,
             health_apart: false,
             max_staleness: None,
+            public_url: None,
             build: env!("CARGO_PKG_VERSION"),
         }
     }
@@ -148,11 +153,12 @@ impl Default for Collections {
 impl App {
     /// What requests share from now on.
     #[must_use]
-    pub fn new(store: Store, settings: Settings) -> Self {
+    pub fn new(store: Store, settings: Settings, auth: Auth) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
                 settings,
+                auth,
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
                 stamps: ArcSwapOption::empty(),
@@ -172,6 +178,10 @@ impl App {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.inner.auth
     }
 
     /// The headers of the version that was asked for last.

@@ -1,6 +1,8 @@
 //! The service: the seed's HTTP API over a [`movies_store::Store`], and the commands around it.
 
 pub mod app;
+mod audit;
+pub mod auth;
 pub mod cli;
 pub mod config;
 mod http;

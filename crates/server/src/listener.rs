@@ -6,13 +6,14 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response, Version};
+use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -54,6 +55,11 @@ const REFUSAL_BODY: &str = concat!(
     "\n"
 );
 
+/// Whoever is at the other end of a connection: a client, or a gateway. Known to requests that
+/// need it, which are those by POST.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
 /// What a connection may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -91,9 +97,9 @@ pub async fn serve(
             biased;
             () = &mut stop => break,
             accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     exhausted = false;
-                    acceptor.take(stream);
+                    acceptor.take(stream, Peer(peer.ip()));
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
@@ -159,7 +165,7 @@ struct Acceptor {
 
 impl Acceptor {
     /// Gives a new connection to a worker, or refuses it.
-    fn take(&self, stream: TcpStream) {
+    fn take(&self, stream: TcpStream, peer: Peer) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
                 tokio::spawn(refuse(stream, permit));
@@ -170,6 +176,7 @@ impl Acceptor {
             endpoint: self.endpoint.clone(),
             builder: Arc::clone(&self.builder),
             limits: self.limits,
+            peer,
             watcher: self.graceful.watcher(),
         };
         self.workers.spawn(stream, async move |stream| {
@@ -206,6 +213,7 @@ struct Connection {
     endpoint: Endpoint,
     builder: Arc<auto::Builder<TokioExecutor>>,
     limits: ConnectionLimits,
+    peer: Peer,
     watcher: Watcher,
 }
 
@@ -220,7 +228,7 @@ impl Connection {
         socket.set_write_timeout(Some(stall));
         let movement = Arc::new(Movement::new());
         let service = service_fn(|request| {
-            answer(self.endpoint.clone(), Arc::clone(&movement), stall, request)
+            answer(self.endpoint.clone(), Arc::clone(&movement), stall, self.peer, request)
         });
         let served = self.builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
         let mut served = pin!(self.watcher.watch(served));
@@ -248,6 +256,7 @@ async fn answer(
     endpoint: Endpoint,
     movement: Arc<Movement>,
     stall: Duration,
+    peer: Peer,
     request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
     let http2 = request.version() == Version::HTTP_2;
@@ -255,10 +264,13 @@ async fn answer(
     let line = RequestLine::of(&request);
     let begun = Instant::now();
     // The time-out hides that a body is empty, by which a DELETE with a body is told from one without.
-    let request = request.map(|body| match body.is_end_stream() {
+    let mut request = request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
         false => Body::new(TimeoutBody::new(stall, body)),
     });
+    if *request.method() == Method::POST {
+        request.extensions_mut().insert(peer);
+    }
     let response = endpoint.answer(request).await;
     line.write(&response, begun);
     drop(running);

@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoParams, IntoResponses, OpenApi, ToSchema};
+use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, HeaderBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoParams, IntoResponses, Modify, OpenApi, ToSchema};
 
 use crate::http::problem::{self, Document, ProblemType};
 
@@ -33,8 +35,10 @@ pub fn openapi_json() -> String {
     tags(
         (name = "movies", description = "The movies of a collection"),
         (name = "collections", description = "The collections of the bucket"),
+        (name = "callers", description = "Who may do what"),
         (name = "service", description = "The service itself"),
     ),
+    modifiers(&Bearer),
     components(schemas(StoredMovie, MovieBody, Document))
 )]
 pub(crate) struct Base;
@@ -245,19 +249,27 @@ problem_sets! {
     PathProblems [NOT_FOUND METHOD_NOT_ALLOWED]
     /// What any read of a collection may answer.
     ReadProblems [
-        INVALID_PATH INVALID_QUERY INVALID_HEADER HOST_NOT_ALLOWED COLLECTION_NOT_FOUND
+        INVALID_PATH INVALID_QUERY INVALID_HEADER MISSING_TOKEN EXPIRED_TOKEN INVALID_TOKEN
+        INSUFFICIENT_SCOPE HOST_NOT_ALLOWED COLLECTION_NOT_FOUND
         MOVIE_NOT_FOUND NOT_FOUND METHOD_NOT_ALLOWED NOT_ACCEPTABLE PRECONDITION_FAILED
         URL_TOO_LONG INVALID_NAME INVALID_YEAR NOT_A_COLLECTION HEADERS_TOO_LARGE INTERNAL DAMAGED
-        UNSUPPORTED_FORMAT OVERLOADED BUCKET_UNAVAILABLE SHUTTING_DOWN DEADLINE
+        UNSUPPORTED_FORMAT OVERLOADED BUCKET_UNAVAILABLE ISSUER_UNAVAILABLE SHUTTING_DOWN
+        DEADLINE
     ]
     /// What any write may answer.
     WriteProblems [
-        INVALID_PATH INVALID_QUERY INVALID_HEADER INVALID_BODY HOST_NOT_ALLOWED READ_ONLY
+        INVALID_PATH INVALID_QUERY INVALID_HEADER INVALID_BODY MISSING_TOKEN EXPIRED_TOKEN
+        INVALID_TOKEN INSUFFICIENT_SCOPE HOST_NOT_ALLOWED READ_ONLY
         COLLECTION_NOT_FOUND MOVIE_NOT_FOUND NOT_FOUND METHOD_NOT_ALLOWED REQUEST_TIMEOUT
         VERSION_CONFLICT ALREADY_EXISTS PRECONDITION_FAILED TOO_LARGE URL_TOO_LONG
         UNSUPPORTED_MEDIA_TYPE INVALID_YEAR INVALID_MOVIE UNEXPECTED_BODY NOT_A_COLLECTION
         PRUNED KEY_REUSED PRECONDITION_REQUIRED HEADERS_TOO_LARGE INTERNAL DAMAGED UNSUPPORTED_FORMAT
-        OVERLOADED BUCKET_UNAVAILABLE SHUTTING_DOWN OUTCOME_UNKNOWN
+        OVERLOADED BUCKET_UNAVAILABLE ISSUER_UNAVAILABLE SHUTTING_DOWN OUTCOME_UNKNOWN
+    ]
+    /// What a login may answer.
+    LoginProblems [
+        INVALID_BODY BAD_LOGIN HOST_NOT_ALLOWED NOT_FOUND METHOD_NOT_ALLOWED REQUEST_TIMEOUT
+        TOO_LARGE URL_TOO_LONG TOO_MANY_LOGINS HEADERS_TOO_LARGE INTERNAL OVERLOADED
     ]
 }
 
@@ -273,17 +285,27 @@ fn responses(kinds: &[&'static ProblemType]) -> BTreeMap<String, RefOr<Response>
             let lines: Vec<String> =
                 kinds.iter().map(|kind| format!("{} (`{}`)", kind.title, kind.slug)).collect();
             let schema = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
-            let mut response = ResponseBuilder::new()
-                .description(format!("{}.", lines.join("; ")))
-                .content("application/problem+json", schema().build())
-                .content("text/html", ContentBuilder::new().build());
-            if status == "409" {
-                let example = serde_json::json!({"error": "Version conflict"});
+            let mut response = ResponseBuilder::new().description(format!("{}.", lines.join("; ")));
+            let seed = kinds.iter().find_map(|kind| Some((kind, kind.seed_member()?)));
+            if kinds.iter().any(|kind| kind.seed_member().is_none()) || status == "409" {
+                response = response
+                    .content("application/problem+json", schema().build())
+                    .content("text/html", ContentBuilder::new().build());
+            }
+            if let Some((kind, member)) = seed {
                 let seed = ContentBuilder::new()
-                    .schema(Some(seed_error_schema()))
-                    .example(Some(example))
+                    .schema(Some(seed_error_schema(member)))
+                    .example(Some(serde_json::json!({ member: kind.title })))
                     .build();
                 response = response.content("application/json", seed);
+            }
+            if status == "401" {
+                let challenge = HeaderBuilder::new()
+                    .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+                    .description(Some(
+                        "What to send (RFC 6750), and where the issuers are told of (RFC 9728).",
+                    ));
+                response = response.header("WWW-Authenticate", challenge.build());
             }
             (status, response.build().into())
         })
@@ -291,15 +313,24 @@ fn responses(kinds: &[&'static ProblemType]) -> BTreeMap<String, RefOr<Response>
 }
 
 /// The seed's own error.
-fn seed_error_schema() -> utoipa::openapi::schema::Object {
-    utoipa::openapi::ObjectBuilder::new()
-        .property(
-            "error",
-            utoipa::openapi::ObjectBuilder::new()
-                .schema_type(utoipa::openapi::schema::Type::String),
-        )
-        .required("error")
+fn seed_error_schema(member: &str) -> Object {
+    ObjectBuilder::new()
+        .property(member, ObjectBuilder::new().schema_type(Type::String))
+        .required(member)
         .build()
+}
+
+/// How callers say who they are.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(
+            "A token of `POST /login` or of another issuer that the operator believes. Not asked for where the operator lets everybody in.",
+        ));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+    }
 }
 
 #[cfg(test)]

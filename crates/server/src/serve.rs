@@ -19,7 +19,8 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::app::{self, App};
-use crate::config::{BUILD, LimitArgs, ServeArgs};
+use crate::auth;
+use crate::config::{BUILD, Kinds, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
 use crate::workers::Workers;
 
@@ -46,14 +47,16 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let address = api.local_addr().context("cannot tell the address")?;
     let settings = args.settings(address.ip())?;
+    let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
+    let auth = auth::start(&args.auth, kinds, &bucket)?;
     let store = tokio::select! {
         biased;
         () = signals.next() => return Ok(()),
         store = start(&bucket, args) => store?,
     };
-    let app = App::new(store.clone(), settings);
-    announce(address, admin.as_ref(), &bucket);
+    let app = App::new(store.clone(), settings, auth);
+    announce(address, admin.as_ref(), &bucket, kinds);
     serve(app, store, api, admin, args, signals).await
 }
 
@@ -149,12 +152,18 @@ async fn start(bucket: &Bucket, args: &ServeArgs) -> anyhow::Result<Store> {
 
 /// Tells on standard output where the service is, where its data is and what to try. That nobody
 /// reads it is no reason not to serve.
-fn announce(address: SocketAddr, admin: Option<&TcpListener>, bucket: &Bucket) {
-    if !address.ip().is_loopback() {
+fn announce(address: SocketAddr, admin: Option<&TcpListener>, bucket: &Bucket, kinds: Kinds) {
+    if !address.ip().is_loopback() && kinds.is_none() {
         warn!(
             %address,
             "listening without authentication: everyone who reaches this address can change and \
              delete movies; put a gateway before it, or listen on 127.0.0.1"
+        );
+    } else if !address.ip().is_loopback() {
+        warn!(
+            %address,
+            "listening without encryption: whoever is on the way can read passwords and tokens; \
+             put a gateway with TLS before it, or listen on 127.0.0.1"
         );
     }
     let mut text = format!("listening on http://{address}\n");

@@ -126,6 +126,8 @@ fn route(path: &str) -> &'static str {
         ([Some("api"), None, None, None], None) => "/api",
         ([Some(""), None, None, None], None) => "/",
         ([Some("openapi.json"), None, None, None], None) => "/openapi.json",
+        ([Some("login"), None, None, None], None) => "/login",
+        ([Some(".well-known"), ..], _) => "/.well-known",
         ([Some("livez"), None, None, None], None) => "/livez",
         ([Some("readyz"), None, None, None], None) => "/readyz",
         ([Some("docs"), ..], _) => "/docs",

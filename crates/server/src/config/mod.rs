@@ -19,6 +19,7 @@ use movies_store::{Env, Options};
 use crate::app::{Collections, Origins, PreconditionStatus, Settings};
 use crate::telemetry::{LogFormat, parse_filter};
 
+mod auth;
 mod transfer;
 mod values;
 
@@ -27,6 +28,7 @@ use values::{
     some_time,
 };
 
+pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm};
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
@@ -129,6 +131,9 @@ pub struct ServeArgs {
     /// Where requests come in.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// Who may do what.
+    #[command(flatten)]
+    pub auth: AuthArgs,
     /// How conditional writes are answered.
     #[command(flatten)]
     pub api: ApiArgs,
@@ -390,11 +395,12 @@ impl ServeArgs {
                 Precondition::PreconditionFailed => PreconditionStatus::PreconditionFailed,
             },
             require_preconditions: self.api.require_preconditions,
-            loopback_hosts_only: address.is_loopback(),
+            loopback_hosts_only: address.is_loopback() && self.auth.kinds(address)?.is_none(),
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
             max_staleness: self.catalogue.max_staleness,
+            public_url: self.auth.public_url.clone(),
             build: BUILD,
         })
     }

@@ -127,6 +127,10 @@ struct Features<'a> {
     idempotency_key: bool,
     /// Whose web pages may use the API; `*` is everybody's.
     cors_origins: Vec<&'a str>,
+    /// Whether callers must say who they are.
+    authentication: bool,
+    /// Whether those who do not may read.
+    public_read: bool,
     /// Versions of HTTP.
     http: [&'a str; 2],
 }
@@ -138,6 +142,10 @@ struct Links {
     query: &'static str,
     movie: &'static str,
     collections: &'static str,
+    /// Absent where nobody logs in here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    login: Option<&'static str>,
     openapi: &'static str,
     docs: &'static str,
     problems: &'static str,
@@ -176,6 +184,8 @@ fn about(app: &App) -> About<'_> {
             precondition_required: settings.require_preconditions,
             idempotency_key: true,
             cors_origins: settings.cors_origins.texts(),
+            authentication: app.auth().is_on(),
+            public_read: app.auth().is_public_read(),
             http: ["1.1", "2"],
         },
         links: Links {
@@ -183,6 +193,7 @@ fn about(app: &App) -> About<'_> {
             query: "/api/movies/query{?name,year,filename}",
             movie: "/api/movies/{name}/{year}",
             collections: "/api/collections",
+            login: app.auth().has_login().then_some("/login"),
             openapi: "/openapi.json",
             docs: "/docs",
             problems: "/problems",

@@ -3,14 +3,17 @@
 //! The only file of the HTTP side that submits to the store.
 
 use std::io::{Cursor, Write as _};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::response::Response;
 use http::header::{ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use movies_store::commit::{Code, Group, Outcome};
-use movies_store::key::{CollectionName, Tag};
+use movies_store::commit::{Action as StoreAction, Code, Group, Op, Outcome};
+use movies_store::key::{CollectionName, Print, Tag};
 use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading};
 
+use super::authorize;
 use super::caching::{MOVIES_VERSION, quoted, version_header};
 use super::precondition::WriteConditions;
 use super::problem::{
@@ -18,6 +21,8 @@ use super::problem::{
     PRECONDITION_FAILED, PRECONDITION_REQUIRED, Problem, READ_ONLY, VERSION_CONFLICT,
 };
 use crate::app::{App, PreconditionStatus};
+use crate::audit::Line;
+use crate::auth::caller::{Action, Caller};
 
 pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
@@ -25,12 +30,18 @@ pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-tim
 /// arrive.
 const COMMIT_TIME_MIN: Duration = Duration::from_secs(1);
 
-/// A state of the collection, as fresh as the operator asks. Nothing is created, but for the
-/// default collection, which always exists. The envelope holds the deadline of reads.
+/// A state of the collection, as fresh as the operator asks, for a caller who may see it. Nothing
+/// is created, but for the default collection, which always exists. The envelope holds the
+/// deadline of reads.
 ///
 /// # Errors
-/// 404 where there is no such collection; what the store says.
-pub(crate) async fn read(app: &App, name: &CollectionName) -> Result<Fetched, Problem> {
+/// 403 where the caller may not, 404 where there is no such collection; what the store says.
+pub(crate) async fn read(
+    app: &App,
+    caller: &Caller,
+    name: &CollectionName,
+) -> Result<Fetched, Problem> {
+    authorize::check(app, caller, Action::Read, name)?;
     let started = Instant::now();
     let is_default = name == app.default_collection();
     let absent = if is_default { Absent::Create } else { Absent::Leave };
@@ -57,11 +68,29 @@ pub(crate) fn no_collection(name: &CollectionName) -> Problem {
     )
 }
 
+/// A write that its caller may make: without one there is no way to the store.
+#[derive(Debug)]
+pub(crate) struct Write {
+    started: Instant,
+    collection: CollectionName,
+    conditions: WriteConditions,
+    by: Option<Arc<str>>,
+}
+
 /// Checks what every write needs, before its body is read.
 ///
 /// # Errors
-/// 403 on a read-only replica, 428 where the operator asks for a precondition.
-pub(crate) fn check_write(app: &App, conditions: &WriteConditions) -> Result<(), Problem> {
+/// 403 where the caller may not or the replica is read-only, 428 where the operator asks for a
+/// precondition.
+pub(crate) fn begin_write(
+    app: &App,
+    caller: &Caller,
+    action: Action,
+    collection: &CollectionName,
+    conditions: WriteConditions,
+) -> Result<Write, Problem> {
+    let started = Instant::now();
+    authorize::check(app, caller, action, collection)?;
     let settings = app.settings();
     if settings.read_only {
         return Err(Problem::new(&READ_ONLY, movies_store::Error::ReadOnly.to_string()));
@@ -72,7 +101,14 @@ pub(crate) fn check_write(app: &App, conditions: &WriteConditions) -> Result<(),
             "send If-Match with the tag that you read, or If-None-Match: * to create",
         ));
     }
-    Ok(())
+    Ok(Write { started, collection: collection.clone(), conditions, by: caller.actor().cloned() })
+}
+
+impl Write {
+    /// The preconditions that its op carries.
+    pub(crate) fn conditions(&self) -> &WriteConditions {
+        &self.conditions
+    }
 }
 
 /// Opens a collection to write a movie to it or to drop it.
@@ -80,14 +116,9 @@ pub(crate) fn check_write(app: &App, conditions: &WriteConditions) -> Result<(),
 /// # Errors
 /// 404 where it is absent and not to be created, 409 where `If-Match` asks for what can only be
 /// in one that exists, 503 where it does not open in time; what the store says.
-pub(crate) async fn open(
-    app: &App,
-    name: &CollectionName,
-    absent: Absent,
-    conditions: &WriteConditions,
-    started: Instant,
-) -> Result<Collection, Problem> {
-    match open_in_time(app, name, absent, conditions, started).await? {
+pub(crate) async fn open(app: &App, write: &Write, absent: Absent) -> Result<Collection, Problem> {
+    let name = &write.collection;
+    match open_in_time(app, write, absent).await? {
         Some(opened) => opened.collection().ok_or_else(|| no_collection(name)),
         None => {
             let detail = format!(
@@ -103,13 +134,9 @@ pub(crate) async fn open(
 /// # Errors
 /// 409 where it is absent and `If-Match` asks for what exists, 504 where it does not open in time;
 /// what the store says.
-pub(crate) async fn create(
-    app: &App,
-    name: &CollectionName,
-    conditions: &WriteConditions,
-    started: Instant,
-) -> Result<Opened, Problem> {
-    open_in_time(app, name, Absent::Create, conditions, started).await?.ok_or_else(|| {
+pub(crate) async fn create(app: &App, write: &Write) -> Result<Opened, Problem> {
+    let name = &write.collection;
+    open_in_time(app, write, Absent::Create).await?.ok_or_else(|| {
         let detail = format!(
             "{name} did not open in time, which goes on and may create it; look whether it is there, or send the request again"
         );
@@ -118,18 +145,12 @@ pub(crate) async fn create(
 }
 
 /// `None` where the request's time is up; the opening goes on.
-async fn open_in_time(
-    app: &App,
-    name: &CollectionName,
-    absent: Absent,
-    conditions: &WriteConditions,
-    started: Instant,
-) -> Result<Option<Opened>, Problem> {
+async fn open_in_time(app: &App, write: &Write, absent: Absent) -> Result<Option<Opened>, Problem> {
     // Nothing in an absent collection has a tag: the request fails, and creates nothing for that.
-    let asks_for_what_exists = conditions.if_match.is_some();
+    let asks_for_what_exists = write.conditions.if_match.is_some();
     let absent = if asks_for_what_exists { Absent::Leave } else { absent };
-    let opening = app.store().open(name, absent);
-    match tokio::time::timeout(time_left(app, started), opening).await {
+    let opening = app.store().open(&write.collection, absent);
+    match tokio::time::timeout(time_left(app, write.started), opening).await {
         Ok(Ok(Opened::Absent)) if asks_for_what_exists => Err(version_conflict(app)),
         Ok(opened) => Ok(Some(opened?)),
         Err(_elapsed) => Ok(None),
@@ -147,9 +168,18 @@ pub(crate) struct Judged {
     /// What became of its one op.
     pub(crate) outcome: Outcome,
     commit_time: Duration,
+    audit: Option<Line>,
 }
 
 impl Judged {
+    /// The answer, with its audit line.
+    pub(crate) fn audited(self, mut response: Response) -> Response {
+        if let Some(line) = self.audit {
+            response.extensions_mut().insert(line);
+        }
+        response
+    }
+
     /// Tells how long it waited and how long the commit took.
     pub(crate) fn time(&self, headers: &mut HeaderMap) {
         headers.insert(SERVER_TIMING, timing("queue", self.judgement.queued));
@@ -157,25 +187,34 @@ impl Judged {
     }
 }
 
-/// Submits a group of one op; `started` is when its request began. The op is committed even
-/// when this future is dropped after the store has accepted it.
+/// Submits one op in the caller's name. It is committed even when this future is dropped after the
+/// store has accepted it.
 ///
 /// # Errors
 /// Refused preconditions and keys as the answers that they are; what the store says.
 pub(crate) async fn submit(
     app: &App,
+    write: Write,
     collection: &Collection,
-    group: Group,
-    conditions: &WriteConditions,
-    started: Instant,
+    key: Option<(Arc<str>, Print)>,
+    action: StoreAction,
 ) -> Result<Judged, Problem> {
     let submitted = Instant::now();
-    let is_about_all = group.ops.iter().all(|op| op.action.key().is_none());
+    let Write { started, collection: name, conditions, by } = write;
+    let is_about_all = action.key().is_none();
+    let what = in_a_word(&action);
+    let WriteConditions { if_match, if_none_match } = conditions.clone();
+    let op = Op { if_match, if_none_match, ..Op::new(action) };
+    let group = Group { by: by.clone(), key, ops: vec![op] };
     let judgement = collection.submit(group, time_left(app, started)).await?;
     let commit_time = submitted.elapsed().saturating_sub(judgement.queued);
     let outcome = judgement.results.first().expect("one result for the one op").outcome;
-    let Some(problem) = refusal(app, outcome, conditions) else {
-        return Ok(Judged { judgement, outcome, commit_time });
+    let Some(problem) = refusal(app, outcome, &conditions) else {
+        let is_change = matches!(outcome.code, Code::Created | Code::Replaced | Code::Deleted);
+        let version = judgement.state.version().0.0;
+        let audit = (app.auth().is_on() && is_change && !judgement.replayed)
+            .then(|| Line::write(by, what, version).about(&name));
+        return Ok(Judged { judgement, outcome, commit_time, audit });
     };
     let current = if is_about_all || conditions.guards_collection() {
         Some(judgement.state.tag())
@@ -187,6 +226,17 @@ pub(crate) async fn submit(
         Some(tag) => problem.with_header(ETAG, quoted(&tag.to_string())),
         None => problem,
     })
+}
+
+/// What an op does, for audit lines.
+fn in_a_word(action: &StoreAction) -> &'static str {
+    match action {
+        StoreAction::Put(_) => "put movie",
+        StoreAction::Delete(_) => "delete movie",
+        StoreAction::Create => "create collection",
+        StoreAction::Drop => "drop collection",
+        _ => "other",
+    }
 }
 
 /// `Movies-Version`, and whether it is a replay.

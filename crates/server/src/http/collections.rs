@@ -1,25 +1,25 @@
 //! The collections: which there are and how they stand; creating an empty one, dropping one.
 
-use std::time::Instant;
-
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use movies_store::commit::{Action, Code, Group, Op};
+use movies_store::commit::{Action as StoreAction, Code};
 use movies_store::key::{CollectionName, Seq};
 use movies_store::{Absent, Collection, Opened};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::access;
+use super::authorize::CalledBy;
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::extract::{CollectionTarget, collection_href, parameters};
 use super::limits;
 use super::precondition::{ReadConditions, WriteConditions};
 use super::problem::{Problem, to_line};
 use crate::app::App;
+use crate::auth::caller::Action;
 use crate::openapi::{
     CollectionParameters, CollectionPreconditions, ReadHeaders, ReadProblems, WriteProblems,
 };
@@ -127,7 +127,7 @@ impl Status {
 
 /// All collections
 ///
-/// Those in the bucket that the operator allows. Numbers of an open one are as this replica last
+/// Those in the bucket that the operator allows and the caller may read. Numbers of an open one are as this replica last
 /// knew them; ask for the collection itself for the current ones. One that is not
 /// open on this replica may have been dropped: only its log tells, which a list does not read.
 #[utoipa::path(
@@ -135,17 +135,22 @@ impl Status {
     path = "/api/collections",
     operation_id = "listCollections",
     tag = "collections",
+    security((), ("bearer" = [])),
     responses(
         (status = 200, description = "The collections, by name.", body = Vec<Status>),
         ReadProblems,
     )
 )]
-pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    CalledBy(caller): CalledBy,
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response, Problem> {
     let [] = parameters(request.uri(), &[])?;
     let opened = app.store().opened();
     let mut names = app.store().names().await?;
     names.extend(opened.iter().map(|collection| collection.name().clone()));
-    names.retain(|name| app.settings().collections.allows(name));
+    names.retain(|name| app.settings().collections.allows(name) && caller.may(Action::Read, name));
     names.sort();
     names.dedup();
     let status = |name: &CollectionName| {
@@ -171,6 +176,7 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
     path = "/api/collections/{file}",
     operation_id = "getCollection",
     tag = "collections",
+    security((), ("bearer" = [])),
     params(CollectionParameters, ReadHeaders),
     responses(
         (status = 200, description = "Its numbers as of now.", body = Status,
@@ -179,11 +185,12 @@ pub(crate) async fn list(State(app): State<App>, request: Request) -> Result<Res
     )
 )]
 pub(crate) async fn get(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     CollectionTarget(name): CollectionTarget,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &name).await?;
+    let fetched = access::read(&app, &caller, &name).await?;
     let state = &fetched.reading.state;
     let body = || Body::from(to_line(&Status::known(&name, state)));
     // The tag is that of the movies, for writes; other numbers move without it.
@@ -202,6 +209,7 @@ pub(crate) async fn get(
     path = "/api/collections/{file}",
     operation_id = "putCollection",
     tag = "collections",
+    security((), ("bearer" = [])),
     params(CollectionParameters, CollectionPreconditions),
     responses(
         (status = 201, description = "Created.", body = Status,
@@ -215,34 +223,35 @@ pub(crate) async fn get(
     )
 )]
 pub(crate) async fn put(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     CollectionTarget(name): CollectionTarget,
     conditions: WriteConditions,
     request: Request,
 ) -> Result<Response, Problem> {
-    let started = Instant::now();
-    access::check_write(&app, &conditions)?;
+    let write = access::begin_write(&app, &caller, Action::Write, &name, conditions)?;
     limits::check_no_body(request.body())?;
-    let collection = match access::create(&app, &name, &conditions, started).await? {
+    let collection = match access::create(&app, &write).await? {
         Opened::Born(collection) => {
             return Ok(created(&name, &collection.latest(), Code::Created));
         }
         // It may have been dropped, and be there again by the op.
         found => found.collection().ok_or_else(|| access::no_collection(&name))?,
     };
-    let group = group(Action::Create, conditions.clone());
-    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
-    Ok(created(&name, &judged.judgement.state, judged.outcome.code))
+    let judged = access::submit(&app, write, &collection, None, StoreAction::Create).await?;
+    let response = created(&name, &judged.judgement.state, judged.outcome.code);
+    Ok(judged.audited(response))
 }
 
 /// Drop a collection
 ///
-/// All its movies go; its log stays in the bucket, and its numbers go on if it is created again.
+/// Needs the scope `movies:admin`. All its movies go; its log stays in the bucket, and its numbers go on if it is created again.
 #[utoipa::path(
     delete,
     path = "/api/collections/{file}",
     operation_id = "deleteCollection",
     tag = "collections",
+    security((), ("bearer" = [])),
     params(CollectionParameters, CollectionPreconditions),
     responses(
         (status = 204, description = "Dropped."),
@@ -250,17 +259,16 @@ pub(crate) async fn put(
     )
 )]
 pub(crate) async fn delete(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     CollectionTarget(name): CollectionTarget,
     conditions: WriteConditions,
     request: Request,
 ) -> Result<Response, Problem> {
-    let started = Instant::now();
-    access::check_write(&app, &conditions)?;
+    let write = access::begin_write(&app, &caller, Action::Admin, &name, conditions)?;
     limits::check_no_body(request.body())?;
-    let collection = access::open(&app, &name, Absent::Leave, &conditions, started).await?;
-    let group = group(Action::Drop, conditions.clone());
-    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    let collection = access::open(&app, &write, Absent::Leave).await?;
+    let judged = access::submit(&app, write, &collection, None, StoreAction::Drop).await?;
     if judged.outcome.code == Code::Missing {
         return Err(access::no_collection(&name));
     }
@@ -270,12 +278,7 @@ pub(crate) async fn delete(
     headers.insert(CACHE_CONTROL, NO_CACHE);
     headers.insert(MOVIES_VERSION, version_header(&judged.judgement.state));
     judged.time(headers);
-    Ok(response)
-}
-
-fn group(action: Action, conditions: WriteConditions) -> Group {
-    let WriteConditions { if_match, if_none_match } = conditions;
-    Group { by: None, key: None, ops: vec![Op { if_match, if_none_match, ..Op::new(action) }] }
+    Ok(judged.audited(response))
 }
 
 fn created(name: &CollectionName, state: &movies_store::State, code: Code) -> Response {

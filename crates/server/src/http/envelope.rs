@@ -27,6 +27,7 @@ use super::limits;
 use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
 use crate::app::{App, Settings};
+use crate::audit::Line;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -131,9 +132,11 @@ impl Sender {
 
     fn finish(self, mut response: Response) -> Response {
         // A problem has its status already, so only failures pay for the look.
-        if !response.status().is_success()
-            && let Some(problem) = response.extensions_mut().remove::<Problem>()
-        {
+        if response.status().is_success() {
+            if let Some(line) = response.extensions_mut().remove::<Line>() {
+                line.tell(self.request_id.to_str().unwrap_or_default());
+            }
+        } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let id = self.request_id.to_str().unwrap_or_default();
             problem.log(id);
             response = problem.render(id, Form::preferred(self.accept.as_ref()));

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, LOCATION};
 use http::{HeaderValue, Method, StatusCode};
 use utoipa::OpenApi as _;
+use utoipa::openapi::PathItem;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
@@ -19,6 +20,7 @@ use problem::{METHOD_NOT_ALLOWED, Problem};
 
 mod about;
 mod access;
+mod authorize;
 pub(crate) mod caching;
 mod collections;
 pub(crate) mod cors;
@@ -29,6 +31,7 @@ mod filter;
 mod health;
 mod idempotency;
 mod limits;
+mod login;
 mod movies;
 mod negotiate;
 mod precondition;
@@ -36,6 +39,7 @@ pub(crate) mod problem;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod well_known;
 
 /// Every route of the API that is documented, with the document.
 fn documented() -> OpenApiRouter<App> {
@@ -45,6 +49,9 @@ fn documented() -> OpenApiRouter<App> {
         .routes(route(routes!(movies::get, movies::put, movies::delete)))
         .routes(route(routes!(collections::list)))
         .routes(route(routes!(collections::get, collections::put, collections::delete)))
+        .routes(route(routes!(login::login)))
+        .routes(route(routes!(well_known::jwks)))
+        .routes(route(routes!(well_known::protected_resource)))
         .routes(route(routes!(about::start)))
         .routes(route(routes!(about::api)))
         .routes(route(routes!(about::openapi)))
@@ -81,12 +88,19 @@ fn finish(router: Router<App>, app: App, hosts: Hosts) -> Endpoint {
 /// A route that answers `OPTIONS`, and methods that it does not take.
 fn route(routes: UtoipaMethodRouter<App>) -> UtoipaMethodRouter<App> {
     let (schemas, paths, methods) = routes;
-    let takes_put = paths.paths.values().any(|path| path.put.is_some());
-    let allow = if takes_put { GET_PUT_DELETE } else { GET_ONLY };
+    let takes = |method: fn(&PathItem) -> bool| paths.paths.values().any(method);
+    let allow = if takes(|path| path.put.is_some()) {
+        GET_PUT_DELETE
+    } else if takes(|path| path.post.is_some()) {
+        POST_ONLY
+    } else {
+        GET_ONLY
+    };
     (schemas, paths, methods.fallback(other_method(allow)))
 }
 
 const GET_ONLY: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const POST_ONLY: HeaderValue = HeaderValue::from_static("POST, OPTIONS");
 const GET_PUT_DELETE: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, DELETE, OPTIONS");
 
 /// `OPTIONS` of a known path, or a method that it does not take. Axum's own `Allow` would leave

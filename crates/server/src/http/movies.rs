@@ -8,11 +8,12 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::Absent;
-use movies_store::commit::{Action, Code, Group, Op};
+use movies_store::commit::{Action as StoreAction, Code};
 use movies_store::key::{MovieKey, Tag};
 use movies_store::movie::Movie;
 
 use super::access::{self, Judged, REPLAYED, SERVER_TIMING, TRUE, timing};
+use super::authorize::CalledBy;
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::encoding;
 use super::extract::{Catalogue, MovieTarget, movie_href};
@@ -24,6 +25,7 @@ use super::precondition::{ReadConditions, WriteConditions};
 use super::problem::{MOVIE_NOT_FOUND, Problem};
 use super::suggest::suggest;
 use crate::app::App;
+use crate::auth::caller::Action;
 use crate::openapi::{
     CatalogueParameters, MovieBody, MovieParameters, ReadHeaders, ReadProblems, SearchParameters,
     StoredMovie, WriteHeaders, WriteProblems,
@@ -47,6 +49,7 @@ const RETURN_MINIMAL: &str = "return=minimal";
     path = "/api/movies",
     operation_id = "listMovies",
     tag = "movies",
+    security((), ("bearer" = [])),
     params(CatalogueParameters, ReadHeaders),
     responses(
         (status = 200, description = "Every movie; `[]` where there is none.", body = Vec<StoredMovie>,
@@ -61,12 +64,13 @@ const RETURN_MINIMAL: &str = "return=minimal";
     )
 )]
 pub(crate) async fn list(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     Catalogue(collection): Catalogue,
     conditions: ReadConditions,
     coding: Coding,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &collection).await?;
+    let fetched = access::read(&app, &caller, &collection).await?;
     Answer::new(&app, &fetched).catalogue(&conditions, coding).await
 }
 
@@ -79,6 +83,7 @@ pub(crate) async fn list(
     path = "/api/movies/query",
     operation_id = "queryMovies",
     tag = "movies",
+    security((), ("bearer" = [])),
     params(SearchParameters, ReadHeaders),
     responses(
         (status = 200, description = "The movies that match; `[]` where none does.", body = Vec<StoredMovie>,
@@ -91,11 +96,12 @@ pub(crate) async fn list(
     )
 )]
 pub(crate) async fn query(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     search: Search,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &search.collection).await?;
+    let fetched = access::read(&app, &caller, &search.collection).await?;
     let is_scan = !matches!(search.filter, Filter::One(_));
     let mut scan_time = None;
     let body = || {
@@ -119,6 +125,7 @@ pub(crate) async fn query(
     path = "/api/movies/{name}/{year}",
     operation_id = "getMovie",
     tag = "movies",
+    security((), ("bearer" = [])),
     params(MovieParameters, CatalogueParameters, ReadHeaders),
     responses(
         (status = 200, description = "The movie as it is stored.", body = StoredMovie,
@@ -131,11 +138,12 @@ pub(crate) async fn query(
     )
 )]
 pub(crate) async fn get(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     target: MovieTarget,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &target.collection).await?;
+    let fetched = access::read(&app, &caller, &target.collection).await?;
     let Some(row) = fetched.reading.state.movies().get(&target.key) else {
         return Err(missing(&target, &fetched.reading.state));
     };
@@ -153,6 +161,7 @@ pub(crate) async fn get(
     path = "/api/movies/{name}/{year}",
     operation_id = "putMovie",
     tag = "movies",
+    security((), ("bearer" = [])),
     params(MovieParameters, CatalogueParameters, WriteHeaders),
     request_body(content = MovieBody, content_type = "application/json",
         description = "One JSON object."),
@@ -175,14 +184,14 @@ pub(crate) async fn get(
     )
 )]
 pub(crate) async fn put(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     target: MovieTarget,
     conditions: WriteConditions,
     key: IdempotencyKey,
     request: Request,
 ) -> Result<Response, Problem> {
-    let started = Instant::now();
-    access::check_write(&app, &conditions)?;
+    let write = access::begin_write(&app, &caller, Action::Write, &target.collection, conditions)?;
     limits::check_json(request.headers())?;
     let settings = app.settings();
     let (parts, body) = request.into_parts();
@@ -190,12 +199,12 @@ pub(crate) async fn put(
         limits::read_body(&parts.headers, body, settings.movie.bytes, settings.request_deadline)
             .await?;
     let movie = Movie::parse(target.key.clone(), &body, settings.movie)?;
-    let key = key.with_print(&parts.method, &parts.uri, &conditions, movie.json());
-    let collection =
-        access::open(&app, &target.collection, Absent::Create, &conditions, started).await?;
-    let group = group(key, Action::Put(movie), &conditions);
-    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
-    Ok(stored(&target, &judged, &parts.headers))
+    let key = key.with_print(&parts.method, &parts.uri, write.conditions(), movie.json());
+    let collection = access::open(&app, &write, Absent::Create).await?;
+    let op = StoreAction::Put(movie);
+    let judged = access::submit(&app, write, &collection, key, op).await?;
+    let response = stored(&target, &judged, &parts.headers);
+    Ok(judged.audited(response))
 }
 
 /// Delete a movie
@@ -206,6 +215,7 @@ pub(crate) async fn put(
     path = "/api/movies/{name}/{year}",
     operation_id = "deleteMovie",
     tag = "movies",
+    security((), ("bearer" = [])),
     params(MovieParameters, CatalogueParameters, WriteHeaders),
     responses(
         (status = 204, description = "Deleted.",
@@ -214,37 +224,27 @@ pub(crate) async fn put(
     )
 )]
 pub(crate) async fn delete(
+    CalledBy(caller): CalledBy,
     State(app): State<App>,
     target: MovieTarget,
     conditions: WriteConditions,
     key: IdempotencyKey,
     request: Request,
 ) -> Result<Response, Problem> {
-    let started = Instant::now();
-    access::check_write(&app, &conditions)?;
+    let write = access::begin_write(&app, &caller, Action::Write, &target.collection, conditions)?;
     let (parts, body) = request.into_parts();
     limits::check_no_body(&body)?;
-    let key = key.with_print(&parts.method, &parts.uri, &conditions, b"");
-    let collection =
-        access::open(&app, &target.collection, Absent::Leave, &conditions, started).await?;
-    let group = group(key, Action::Delete(target.key.clone()), &conditions);
-    let judged = access::submit(&app, &collection, group, &conditions, started).await?;
+    let key = key.with_print(&parts.method, &parts.uri, write.conditions(), b"");
+    let collection = access::open(&app, &write, Absent::Leave).await?;
+    let op = StoreAction::Delete(target.key.clone());
+    let judged = access::submit(&app, write, &collection, key, op).await?;
     if judged.outcome.code == Code::Missing {
         return Err(access::mark(missing(&target, &judged.judgement.state), &judged.judgement));
     }
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = outcome_headers(&judged);
-    Ok(response)
-}
-
-fn group(
-    key: Option<(std::sync::Arc<str>, movies_store::key::Print)>,
-    action: Action,
-    conditions: &WriteConditions,
-) -> Group {
-    let WriteConditions { if_match, if_none_match } = conditions.clone();
-    Group { by: None, key, ops: vec![Op { if_match, if_none_match, ..Op::new(action) }] }
+    Ok(judged.audited(response))
 }
 
 fn missing(target: &MovieTarget, state: &movies_store::State) -> Problem {

@@ -18,6 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::negotiate::{Form, HTML_POLICY};
+use crate::audit::Line;
 
 /// A kind of problem: what `/problems/{slug}` explains.
 #[derive(Debug)]
@@ -49,6 +50,16 @@ problem_types! {
         "The detail names the header and its rule."
     INVALID_BODY BAD_REQUEST "invalid-body" "The body is not JSON in UTF-8"
         "Send one JSON object in UTF-8. The detail has the line and column."
+    BAD_LOGIN UNAUTHORIZED "bad-login" "Bad username or password"
+        "The answer is {\"msg\":\"Bad username or password\"}. It does not say which of the two it is."
+    MISSING_TOKEN UNAUTHORIZED "missing-token" "Missing Authorization Header"
+        "The answer is {\"msg\":\"Missing Authorization Header\"}. Send Authorization: Bearer and a token: POST /login gives one for a name and a password, or one of the issuers at /.well-known/oauth-protected-resource does."
+    EXPIRED_TOKEN UNAUTHORIZED "expired-token" "Token has expired"
+        "The answer is {\"msg\":\"Token has expired\"}. Get a new one where the old one came from."
+    INVALID_TOKEN UNAUTHORIZED "invalid-token" "Invalid token"
+        "The answer is {\"msg\":\"Invalid token\"}. The token is none, is for another service, or holds no more: its user may be gone or have another password. Get a new one. The log of the replica has the reason."
+    INSUFFICIENT_SCOPE FORBIDDEN "insufficient-scope" "The token does not allow this"
+        "The detail names the scope that is missing. Reading needs movies:read, storing and deleting movies:write, dropping a collection movies:admin; a higher one includes the lower ones, and :<collection> behind one limits it to that collection."
     HOST_NOT_ALLOWED FORBIDDEN "host-not-allowed" "This server answers to loopback names only"
         "Without authentication on a loopback address, the Host header must be localhost, 127.x.x.x or [::1]. This keeps web pages from reaching the service through a name that was rebound to this machine. Call it by a loopback name, or listen on another address."
     READ_ONLY FORBIDDEN "read-only" "This replica is read-only"
@@ -93,6 +104,8 @@ problem_types! {
         "An Idempotency-Key may be repeated only with the same method, path, query, preconditions and body. Nothing was stored. Use a new key for a new request."
     PRECONDITION_REQUIRED PRECONDITION_REQUIRED "precondition-required" "Writes need a precondition here"
         "The operator asks for If-Match (with the tag that you read) or If-None-Match: * (to create) on every write, so that no update is lost."
+    TOO_MANY_LOGINS TOO_MANY_REQUESTS "too-many-logins" "Too many logins have failed"
+        "For this user, or from this address. Try again after the time in Retry-After."
     HEADERS_TOO_LARGE REQUEST_HEADER_FIELDS_TOO_LARGE "headers-too-large" "The request headers are too large"
         "The limit is in GET /api. Cookies are not used here and may be left away."
     INTERNAL INTERNAL_SERVER_ERROR "internal" "The server failed"
@@ -105,12 +118,37 @@ problem_types! {
         "Nothing happened. Try again after the time in Retry-After."
     BUCKET_UNAVAILABLE SERVICE_UNAVAILABLE "bucket-unavailable" "The bucket does not answer as it should"
         "Nothing happened. Answers are never given from possibly stale data. Try again after the time in Retry-After."
+    ISSUER_UNAVAILABLE SERVICE_UNAVAILABLE "issuer-unavailable" "The issuer of the token does not answer"
+        "The keys of the issuer could not be read, so the token cannot be verified. Nothing happened. Try again after the time in Retry-After."
     SHUTTING_DOWN SERVICE_UNAVAILABLE "shutting-down" "This replica is shutting down"
         "Nothing happened. Try again: another replica will answer."
     DEADLINE SERVICE_UNAVAILABLE "deadline" "The answer took too long"
         "Nothing was changed. Try again after the time in Retry-After."
     OUTCOME_UNKNOWN GATEWAY_TIMEOUT "outcome-unknown" "It is not known yet whether the write happened"
         "The bucket did not say in time. The write may still happen. Repeat the request with the same Idempotency-Key (it then counts once), or read before you write again."
+}
+
+/// Those whose answer is the seed's, or that of the library that the seed names.
+static SEED_ERRORS: [(&ProblemType, &str); 5] = [
+    (&VERSION_CONFLICT, "error"),
+    (&BAD_LOGIN, "msg"),
+    (&MISSING_TOKEN, "msg"),
+    (&EXPIRED_TOKEN, "msg"),
+    (&INVALID_TOKEN, "msg"),
+];
+
+impl ProblemType {
+    /// The one member of the seed's answer.
+    pub(crate) fn seed_member(&self) -> Option<&'static str> {
+        let of_this = |(kind, _): &&(&Self, &str)| std::ptr::eq(*kind, self);
+        SEED_ERRORS.iter().find(of_this).map(|(_, member)| *member)
+    }
+
+    /// The answer to the letter.
+    fn seed_body(&self) -> Option<Bytes> {
+        let title = self.title;
+        self.seed_member().map(|member| format!("{{\"{member}\":\"{title}\"}}\n").into())
+    }
 }
 
 /// The kind with this slug.
@@ -133,6 +171,8 @@ struct Inner {
     headers: HeaderMap,
     /// For the log only: which object, what the bucket said.
     cause: Option<String>,
+    /// For the audit log.
+    audit: Option<Line>,
 }
 
 /// One part of the request that is at fault.
@@ -213,6 +253,7 @@ impl Problem {
             suggestions: Vec::new(),
             headers: HeaderMap::new(),
             cause: None,
+            audit: None,
         }))
     }
 
@@ -274,6 +315,12 @@ impl Problem {
         self
     }
 
+    /// What the audit log is told.
+    pub(crate) fn with_audit(mut self, line: Line) -> Self {
+        self.0.audit = Some(line);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn kind(&self) -> &'static ProblemType {
         self.0.kind
@@ -284,9 +331,13 @@ impl Problem {
         self.with_header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
-    /// Writes the one log line of a failure of ours; refusals are the client's and have none.
+    /// Writes the audit line, and the one log line of a failure of ours; other refusals are the
+    /// client's and have none.
     pub(crate) fn log(&self, request_id: &str) {
-        let Inner { kind, status, detail, cause, .. } = &*self.0;
+        let Inner { kind, status, detail, cause, audit, .. } = &*self.0;
+        if let Some(line) = audit {
+            line.tell(request_id);
+        }
         if !status.is_server_error() {
             return;
         }
@@ -304,9 +355,8 @@ impl Problem {
     /// The answer, for the client that asked under `request_id`.
     pub(crate) fn render(self, request_id: &str, form: Form) -> Response {
         let Inner { kind, status, detail, errors, suggestions, headers, .. } = *self.0;
-        let is_seed = std::ptr::eq(kind, &raw const VERSION_CONFLICT);
-        let (body, content_type) = if is_seed {
-            (Bytes::from_static(b"{\"error\":\"Version conflict\"}\n"), "application/json")
+        let (body, content_type) = if let Some(body) = kind.seed_body() {
+            (body, "application/json")
         } else {
             let document = Document {
                 kind: format!("/problems/{}", kind.slug),

@@ -6,6 +6,7 @@ use http_body_util::BodyExt as _;
 use movies_store::{Bucket, Env, Options, Store};
 
 use crate::app::{App, Collections, PreconditionStatus, Settings, endpoint};
+use crate::auth::Auth;
 use crate::http::Endpoint;
 
 /// A client of a service of its own.
@@ -56,7 +57,7 @@ impl Client {
     async fn with_store(settings: Settings, options: Options) -> Self {
         let bucket = Bucket::open("memory://").unwrap();
         let store = Store::start(bucket, Env::real(), options).await.unwrap();
-        let app = App::new(store, settings);
+        let app = App::new(store, settings, Auth::none());
         Self { endpoint: endpoint(app.clone()), app }
     }
 

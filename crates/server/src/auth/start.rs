@@ -1,0 +1,178 @@
+//! From the options to who may do what; and the files that are read again when they change.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use movies_store::Bucket;
+use ring::hmac;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{error, info};
+
+use super::jwk::Algorithm;
+use super::keys::{Keys, write_new};
+use super::oidc::Issuers;
+use super::users::Users;
+use super::watched::Watched;
+use super::{Actor, Auth, Policy, Secret};
+use crate::config::{ActorName, AuthArgs, Kinds};
+
+/// What our tokens say where no public URL is known.
+const ISSUER: &str = "movies-api";
+/// The variables that hold keys themselves: orchestrators hand secrets over so.
+const TOKEN_KEY: &str = "MOVIES_TOKEN_KEY";
+const ACTOR_KEY: &str = "MOVIES_ACTOR_KEY";
+const ACTOR_KEY_BYTES_MIN: usize = 32;
+/// How soon a changed file is noticed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads what the options name, and keeps to it as it changes.
+///
+/// # Errors
+/// What cannot be read, or is missing.
+pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<Auth> {
+    if kinds.is_none() {
+        return Ok(Auth::none());
+    }
+    let users = match &args.users {
+        Some(path) if kinds.users => Some(Users::open(path).context("--users")?),
+        _ => None,
+    };
+    let mut key_file = None;
+    let keys = match users {
+        Some(_) => Some(token_keys(args, bucket, &mut key_file)?),
+        None => None,
+    };
+    let policy = Policy {
+        issuer: args.public_url.clone().unwrap_or_else(|| ISSUER.to_owned()),
+        lifetime: args.token_lifetime,
+        public_read: args.public_read,
+        actor: match args.actor {
+            ActorName::Id => Actor::Id,
+            ActorName::Pseudonym => Actor::Pseudonym(actor_key(args, bucket)?),
+        },
+    };
+    let auth = Auth::new(policy, keys, users, Issuers::default());
+    tokio::spawn(keep_fresh(auth.clone(), key_file));
+    Ok(auth)
+}
+
+/// Reads files again that have changed, for as long as the process lives.
+async fn keep_fresh(auth: Auth, mut key_file: Option<Watched>) {
+    let mut ticks = interval(LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        auth.refresh_users();
+        let Some(file) = &mut key_file else { continue };
+        if !file.has_changed() {
+            continue;
+        }
+        match Keys::load(file.path()).and_then(|keys| keys.context("it is gone")) {
+            Ok(keys) => {
+                info!(keys = ?keys.ids(), "read {} again", file.path().display());
+                auth.set_keys(keys);
+            }
+            Err(problem) => {
+                error!("{}: {problem:#}; the keys that were known go on", file.path().display());
+            }
+        }
+    }
+}
+
+/// The keys of our tokens: given, or beside the folder.
+fn token_keys(
+    args: &AuthArgs,
+    bucket: &Bucket,
+    watched: &mut Option<Watched>,
+) -> anyhow::Result<Keys> {
+    if let Some(text) = variable(TOKEN_KEY, args.token_key_file.as_deref())? {
+        return Keys::parse(text.reveal()).context(TOKEN_KEY);
+    }
+    let algorithm = Algorithm::from(args.token_algorithm);
+    if let Some(path) = &args.token_key_file {
+        *watched = Some(Watched::new(path));
+        let keys = Keys::load(path).context("--token-key-file")?;
+        return keys.with_context(|| format!("--token-key-file: there is no {}", path.display()));
+    }
+    match beside(bucket, "token-key") {
+        Some(path) => {
+            let is_new = !path.exists();
+            let keys = Keys::load_or_make(&path, algorithm)?;
+            if is_new {
+                info!(keys = ?keys.ids(), "made {}", path.display());
+            }
+            *watched = Some(Watched::new(&path));
+            Ok(keys)
+        }
+        None if bucket.is_durable() => bail!(
+            "all replicas on {} must sign with one key, so it must be given: --token-key-file FILE, or the key in {TOKEN_KEY}; `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one",
+            bucket.url()
+        ),
+        // What is in memory is gone with the process, and so may its key be.
+        None => Ok(Keys::make(algorithm)?.0),
+    }
+}
+
+/// The key of pseudonyms: given, or beside the folder. It never changes, else one person would be
+/// two.
+fn actor_key(args: &AuthArgs, bucket: &Bucket) -> anyhow::Result<hmac::Key> {
+    let parse = |text: &Secret| {
+        let text = text.reveal().trim();
+        if text.len() < ACTOR_KEY_BYTES_MIN {
+            bail!("the key of pseudonyms has fewer than {ACTOR_KEY_BYTES_MIN} characters");
+        }
+        Ok(hmac::Key::new(hmac::HMAC_SHA256, text.as_bytes()))
+    };
+    let read = |path: &Path| {
+        let text = fs::read_to_string(path).map(Secret::new);
+        parse(&text.with_context(|| format!("cannot read {}", path.display()))?)
+            .with_context(|| path.display().to_string())
+    };
+    if let Some(text) = variable(ACTOR_KEY, args.actor_key_file.as_deref())? {
+        return parse(&text).context(ACTOR_KEY);
+    }
+    if let Some(path) = &args.actor_key_file {
+        return read(path).context("--actor-key-file");
+    }
+    match beside(bucket, "actor-key") {
+        Some(path) => {
+            if !path.exists() {
+                let (_, text) = Keys::make(Algorithm::Hs256)?;
+                // Where another replica was quicker, its key is read.
+                drop(write_new(&path, text.reveal()));
+            }
+            read(&path)
+        }
+        None if bucket.is_durable() => bail!(
+            "--actor pseudonym on {} needs a key that all replicas have: --actor-key-file FILE, or the key in {ACTOR_KEY}; `openssl rand -base64 32` makes one",
+            bucket.url()
+        ),
+        None => parse(&Keys::make(Algorithm::Hs256)?.1),
+    }
+}
+
+/// A file beside the folder of the data: not in it, where whoever reads the data would read it.
+fn beside(bucket: &Bucket, what: &str) -> Option<PathBuf> {
+    if !bucket.is_folder() {
+        return None;
+    }
+    let folder = Path::new(bucket.url());
+    let name = folder.file_name()?.to_string_lossy();
+    let parent = folder.parent()?;
+    // Where it cannot be made, writing the key says why.
+    drop(fs::create_dir_all(parent));
+    Some(parent.join(format!("{name}.{what}")))
+}
+
+/// The secret in a variable; none where it is not set.
+fn variable(name: &str, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+    match std::env::var(name) {
+        Ok(text) if text.is_empty() => Ok(None),
+        Ok(_) if file.is_some() => bail!("{name} and a file are both given; give one of them"),
+        Ok(text) => Ok(Some(Secret::new(text))),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{name} is no text"),
+    }
+}

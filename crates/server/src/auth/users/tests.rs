@@ -1,0 +1,67 @@
+use super::*;
+use crate::auth::caller::{Grants, Role};
+use file::{Hash, with_user};
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+fn line(text: &str, name: &str, password: &str) -> String {
+    let hash = Hash::of(&secret(password)).unwrap();
+    with_user(text, name, &Grants::everywhere(Role::Writer), &hash)
+}
+
+fn replace(path: &Path, text: &str) {
+    let aside = path.with_extension("aside");
+    fs::write(&aside, text).unwrap();
+    fs::rename(&aside, path).unwrap();
+}
+
+#[tokio::test]
+async fn a_password_opens_its_own_user_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, line(&line("", "ann", "one"), "bob", "two")).unwrap();
+    let users = Users::open(&path).unwrap();
+    let login = |name: &'static str, password: &'static str| {
+        let users = &users;
+        async move { users.login(name, secret(password), None).await.map(|user| user.name().to_owned()) }
+    };
+    assert_eq!(login("ann", "one").await, Ok("ann".to_owned()));
+    assert_eq!(login("bob", "two").await, Ok("bob".to_owned()));
+    for (name, password) in
+        [("ann", "two"), ("bob", "one"), ("eve", "one"), ("", "one"), ("ann", "")]
+    {
+        assert_eq!(login(name, password).await, Err(LoginError::Bad), "{name} {password}");
+    }
+}
+
+#[test]
+fn the_file_is_read_again_when_it_changes_and_a_wrong_one_is_not_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let ann = line("", "ann", "one");
+    fs::write(&path, &ann).unwrap();
+    let users = Users::open(&path).unwrap();
+    let version = users.find("ann").unwrap().version().to_owned();
+    assert!(!users.refresh());
+    replace(&path, "ann owner nothing\n");
+    assert!(!users.refresh());
+    assert_eq!(users.find("ann").unwrap().version(), version);
+    replace(&path, &line(&ann, "ann", "one"));
+    assert!(users.refresh());
+    assert_ne!(users.find("ann").unwrap().version(), version, "the same password set anew");
+    fs::remove_file(&path).unwrap();
+    assert!(!users.refresh());
+    assert!(users.find("ann").is_some());
+    replace(&path, "");
+    assert!(users.refresh());
+    assert!(users.find("ann").is_none());
+}
+
+#[test]
+fn a_missing_file_is_told_with_the_command_that_makes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = format!("{:#}", Users::open(&folder.path().join("none")).unwrap_err());
+    assert!(error.contains("movies-api user add"), "{error}");
+}

@@ -1,0 +1,118 @@
+//! Tokens that were verified: the same token comes with every request of a client, and its
+//! signature costs more than the request.
+
+use std::collections::HashMap;
+use std::hash::Hasher as _;
+use std::sync::{PoisonError, RwLock};
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use super::caller::Caller;
+
+/// The most tokens that are remembered.
+const TOKENS_MAX: usize = 16 * 1024;
+/// Readers of different parts do not wait for one another.
+const PARTS: usize = 16;
+
+/// Which token: a keyed 128-bit digest. The key is this process's own and random, so that nobody
+/// can look for a second token with the digest of one that was verified, and so that the memory of
+/// the process holds no tokens.
+pub(crate) type Digest = u128;
+
+/// Who was found to call with which token, until it expires. Bounded.
+pub(crate) struct Verified {
+    key: (u64, u64),
+    parts: [RwLock<HashMap<Digest, Entry>>; PARTS],
+}
+
+struct Entry {
+    caller: Caller,
+    /// Seconds since 1970.
+    until: u64,
+    /// What was known when it was verified: [`super::Auth`] counts each change of users and keys.
+    epoch: u64,
+}
+
+impl Verified {
+    pub(crate) fn new() -> Self {
+        let mut key = [0; 16];
+        SystemRandom::new().fill(&mut key).expect("the system has random numbers");
+        let (one, other) = key.split_at(8);
+        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        Self { key: (half(one), half(other)), parts: std::array::from_fn(|_| RwLock::default()) }
+    }
+
+    pub(crate) fn digest(&self, token: &[u8]) -> Digest {
+        let mut hasher = SipHasher24::new_with_keys(self.key.0, self.key.1);
+        hasher.write(token);
+        hasher.finish128().as_u128()
+    }
+
+    /// Who called with this token, if that was found in this epoch and the token still holds.
+    pub(crate) fn get(&self, token: Digest, epoch: u64, now: u64) -> Option<Caller> {
+        let part = self.part(token).read().unwrap_or_else(PoisonError::into_inner);
+        let entry = part.get(&token)?;
+        (entry.epoch == epoch && now < entry.until).then(|| entry.caller.clone())
+    }
+
+    /// Remembers; where there is no room, what does not hold any more goes, and then anything.
+    pub(crate) fn put(&self, token: Digest, caller: Caller, until: u64, epoch: u64, now: u64) {
+        let mut part = self.part(token).write().unwrap_or_else(PoisonError::into_inner);
+        if part.len() >= TOKENS_MAX / PARTS {
+            part.retain(|_, entry| entry.epoch == epoch && now < entry.until);
+        }
+        if part.len() >= TOKENS_MAX / PARTS
+            && let Some(some) = part.keys().next().copied()
+        {
+            part.remove(&some);
+        }
+        part.insert(token, Entry { caller, until, epoch });
+    }
+
+    fn part(&self, token: Digest) -> &RwLock<HashMap<Digest, Entry>> {
+        let index = usize::try_from(token % PARTS as u128).unwrap_or_default();
+        self.parts.get(index).expect("a remainder is less than what it was divided by")
+    }
+}
+
+impl std::fmt::Debug for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verified").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::caller::{Grants, Role};
+
+    fn caller(name: &str) -> Caller {
+        Caller::known(name.into(), Grants::everywhere(Role::Reader))
+    }
+
+    #[test]
+    fn a_token_is_known_until_it_expires_or_something_changes() {
+        let verified = Verified::new();
+        let token = verified.digest(b"a.b.c");
+        verified.put(token, caller("ann"), 100, 7, 0);
+        let known = |token, epoch, now| verified.get(token, epoch, now).is_some();
+        assert!(known(token, 7, 99));
+        assert!(!known(token, 7, 100));
+        assert!(!known(token, 8, 99));
+        assert!(!known(verified.digest(b"a.b.d"), 7, 99));
+        assert_ne!(Verified::new().digest(b"a.b.c"), token, "every process has a key of its own");
+    }
+
+    #[test]
+    fn however_many_tokens_come_only_so_many_are_kept() {
+        let verified = Verified::new();
+        for number in 0..3 * TOKENS_MAX {
+            let token = verified.digest(number.to_string().as_bytes());
+            verified.put(token, caller("ann"), 100, 0, 0);
+            assert!(verified.get(token, 0, 0).is_some(), "the newest one is kept");
+        }
+        let kept: usize = verified.parts.iter().map(|part| part.read().unwrap().len()).sum();
+        assert!(kept <= TOKENS_MAX && kept > TOKENS_MAX / 2, "{kept}");
+    }
+}

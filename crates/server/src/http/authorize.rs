@@ -1,0 +1,115 @@
+//! From a request to its caller, and from a refusal to 401 or 403: what RFC 6750 asks for, in the
+//! texts of the library that the seed names.
+
+use axum::extract::FromRequestParts;
+use http::header::{HOST, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use movies_store::key::CollectionName;
+
+use super::problem::{
+    EXPIRED_TOKEN, INSUFFICIENT_SCOPE, INVALID_HEADER, INVALID_TOKEN, ISSUER_UNAVAILABLE,
+    MISSING_TOKEN, Problem,
+};
+use crate::app::App;
+use crate::audit::Line;
+use crate::auth::Refused;
+use crate::auth::caller::{Action, Caller};
+
+/// Where the issuers are told of (RFC 9728).
+pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
+
+/// Who calls. Comes first among the arguments of a handler: who is not let in hears nothing else.
+#[derive(Debug)]
+pub(crate) struct CalledBy(pub(crate) Caller);
+
+impl FromRequestParts<App> for CalledBy {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let action = if parts.method.is_safe() { Action::Read } else { Action::Write };
+        let refuse = |refused| refusal(app, &parts.headers, action, refused);
+        let caller = app.auth().authenticate(&parts.headers).await.map_err(refuse)?;
+        // What is open to everybody is open for reading.
+        if app.auth().is_on() && caller.actor().is_none() && action != Action::Read {
+            return Err(refuse(Refused::Missing));
+        }
+        Ok(Self(caller))
+    }
+}
+
+/// Checks that the caller may do this to a collection, whether it exists or not.
+///
+/// # Errors
+/// 403 with the scope that is missing.
+pub(crate) fn check(
+    app: &App,
+    caller: &Caller,
+    action: Action,
+    collection: &CollectionName,
+) -> Result<(), Problem> {
+    if caller.may(action, collection) {
+        return Ok(());
+    }
+    let scope = action.scope();
+    let detail = format!(
+        "this needs the scope {scope}, or {scope}:{collection} for this collection alone; the token has neither"
+    );
+    let mut challenge =
+        format!("Bearer realm=\"movies\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    if let Some(url) = &app.settings().public_url {
+        challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
+    }
+    let line = Line::refused(caller.actor(), scope, "insufficient scope").about(collection);
+    Err(Problem::new(&INSUFFICIENT_SCOPE, detail)
+        .with_header(WWW_AUTHENTICATE, header(challenge))
+        .with_audit(line))
+}
+
+fn refusal(app: &App, headers: &HeaderMap, action: Action, refused: Refused) -> Problem {
+    let (kind, error, reason) = match refused {
+        Refused::Missing => (&MISSING_TOKEN, "", "no token"),
+        Refused::Expired => (&EXPIRED_TOKEN, " error=\"invalid_token\",", "the token has expired"),
+        Refused::Invalid(reason) => (&INVALID_TOKEN, " error=\"invalid_token\",", reason),
+        Refused::Repeated => {
+            (&INVALID_HEADER, " error=\"invalid_request\",", "two Authorization headers")
+        }
+        Refused::Unavailable(reason) => {
+            let detail = "the issuer of the token does not answer, so the token cannot be verified now; try again soon";
+            return Problem::new(&ISSUER_UNAVAILABLE, detail).with_cause(reason).retry_after(1);
+        }
+    };
+    let scope = action.scope();
+    let mut challenge = format!("Bearer realm=\"movies\",{error} scope=\"{scope}\"");
+    if let Some(url) = service_url(app, headers) {
+        challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
+    }
+    let problem = match refused {
+        Refused::Repeated => Problem::header(
+            kind,
+            "Authorization",
+            "Authorization is given more than once; send one",
+        ),
+        _ => Problem::new(kind, kind.title),
+    };
+    problem
+        .with_header(WWW_AUTHENTICATE, header(challenge))
+        .with_audit(Line::refused(None, scope, reason))
+}
+
+/// Where clients reach this service: as the operator says, else as this one has called it.
+pub(crate) fn service_url(app: &App, headers: &HeaderMap) -> Option<String> {
+    if let Some(url) = &app.settings().public_url {
+        return Some(url.clone());
+    }
+    let is_host = |host: &&str| {
+        !host.is_empty()
+            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+    };
+    let host = headers.get(HOST)?.to_str().ok().filter(is_host)?;
+    Some(format!("http://{host}"))
+}
+
+fn header(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("scopes and URLs are visible ASCII")
+}
