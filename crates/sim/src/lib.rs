@@ -11,6 +11,7 @@ pub mod bucket;
 pub mod checker;
 pub mod faults;
 pub mod history;
+pub mod identity;
 pub mod model;
 pub mod run;
 pub mod s3;
