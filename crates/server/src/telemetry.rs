@@ -127,6 +127,7 @@ fn route(path: &str) -> &'static str {
         ([Some(""), None, None, None], None) => "/",
         ([Some("openapi.json"), None, None, None], None) => "/openapi.json",
         ([Some("login"), None, None, None], None) => "/login",
+        ([Some("login"), Some("aws"), None, None], None) => "/login/aws",
         ([Some(".well-known"), ..], _) => "/.well-known",
         ([Some("livez"), None, None, None], None) => "/livez",
         ([Some("readyz"), None, None, None], None) => "/readyz",

@@ -141,6 +141,11 @@ impl Grants {
         }
     }
 
+    /// What another one allows, too.
+    pub fn extend(&mut self, other: &Self) {
+        other.0.iter().cloned().for_each(|grant| self.add(grant));
+    }
+
     /// What both allow.
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {

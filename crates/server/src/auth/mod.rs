@@ -6,7 +6,9 @@
 //! | [`token`], [`jwk`] | a JWT taken apart and verified, whoever signed it |
 //! | [`keys`] | the keys that sign ours |
 //! | [`users`] | names and password hashes, logins, their limits |
+//! | [`providers`] | the file that says which others are believed |
 //! | [`oidc`] | issuers of others |
+//! | [`aws`] | principals of AWS |
 //! | `start` | from the options to all of this, and what is read again when it changes |
 //! | `verified` | what was verified, so that it is not verified again |
 //!
@@ -23,10 +25,12 @@ use http::header::AUTHORIZATION;
 use ring::hmac;
 use serde_json::json;
 
+pub mod aws;
 pub mod caller;
 pub mod jwk;
 pub mod keys;
 pub mod oidc;
+pub mod providers;
 mod start;
 pub mod token;
 pub mod users;
@@ -35,6 +39,7 @@ mod watched;
 
 pub use start::start;
 
+use aws::AwsLogins;
 use caller::{Caller, Grants, Role};
 use keys::Keys;
 use oidc::Issuers;
@@ -116,8 +121,9 @@ struct Inner {
     keys: Option<ArcSwap<Keys>>,
     users: Option<Users>,
     issuers: Issuers,
+    aws: Option<AwsLogins>,
     verified: Verified,
-    /// Counts each change of users, keys and issuers: what was verified before is verified anew.
+    /// Counts each change of users and keys: what was verified before is verified anew.
     epoch: AtomicU64,
     anyone: Caller,
 }
@@ -139,6 +145,7 @@ impl Auth {
             keys: keys.map(ArcSwap::from_pointee),
             users,
             issuers,
+            aws: None,
             verified: Verified::new(),
             epoch: AtomicU64::new(0),
             anyone: Caller::anonymous(public),
@@ -189,8 +196,7 @@ impl Auth {
                 Err(Refused::Missing)
             };
         };
-        let (digest, epoch) =
-            (inner.verified.digest(token.as_bytes()), inner.epoch.load(Ordering::Acquire));
+        let (digest, epoch) = (inner.verified.digest(token.as_bytes()), inner.epoch());
         let now = token::now();
         if let Some(caller) = inner.verified.get(digest, epoch, now) {
             return Ok(caller);
@@ -280,6 +286,12 @@ impl Inner {
     fn present(&self, claims: &Claims) -> Result<(Arc<str>, Grants), Refused> {
         let name = claims.text("sub").ok_or(Refused::Invalid("it names nobody"))?;
         let granted = Grants::parse_scopes(claims.text("scope").unwrap_or_default());
+        // No user's name has a colon.
+        if let Some(aws) = &self.aws
+            && name.starts_with("arn:")
+        {
+            return Ok((name.into(), granted.and(&aws.grants(name))));
+        }
         let user = self.users.as_ref().and_then(|users| users.find(name));
         let user = user.ok_or(Refused::Invalid("its user is gone"))?;
         if claims.text("ver") != Some(user.version()) {
@@ -320,6 +332,11 @@ impl Inner {
             Actor::Id => Arc::clone(id),
             Actor::Pseudonym(key) => pseudonym(key, id),
         }
+    }
+
+    /// Counts each change of what tokens are verified by.
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire).wrapping_add(self.issuers.changes())
     }
 
     fn forget(&self) {

@@ -10,9 +10,11 @@ use ring::hmac;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info};
 
+use super::aws::AwsLogins;
 use super::jwk::Algorithm;
 use super::keys::{Keys, write_new};
 use super::oidc::Issuers;
+use super::providers::Providers;
 use super::users::Users;
 use super::watched::Watched;
 use super::{Actor, Auth, Policy, Secret};
@@ -40,10 +42,8 @@ pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<A
         _ => None,
     };
     let mut key_file = None;
-    let keys = match users {
-        Some(_) => Some(token_keys(args, bucket, &mut key_file)?),
-        None => None,
-    };
+    let gives_tokens = kinds.users || kinds.aws;
+    let keys = gives_tokens.then(|| token_keys(args, bucket, &mut key_file)).transpose()?;
     let policy = Policy {
         issuer: args.public_url.clone().unwrap_or_else(|| ISSUER.to_owned()),
         lifetime: args.token_lifetime,
@@ -53,7 +53,16 @@ pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<A
             ActorName::Pseudonym => Actor::Pseudonym(actor_key(args, bucket)?),
         },
     };
-    let auth = Auth::new(policy, keys, users, Issuers::default());
+    let providers = match &args.identity_providers {
+        Some(path) => Providers::read(path, kinds)?,
+        None => Providers::default(),
+    };
+    let no_client = "cannot make an HTTP client";
+    let issuers = Issuers::start(providers.oidc).context(no_client)?;
+    let mut auth = Auth::new(policy, keys, users, issuers);
+    if let Some(aws) = providers.aws {
+        auth = auth.with_aws(AwsLogins::new(aws).context(no_client)?);
+    }
     tokio::spawn(keep_fresh(auth.clone(), key_file));
     Ok(auth)
 }

@@ -17,7 +17,8 @@ use crate::auth::jwk::Algorithm;
 #[command(next_help_heading = "Who may do what")]
 pub struct AuthArgs {
     /// Who is let in: none (everybody may do everything), users (who log in at /login), oidc
-    /// (tokens of other issuers), or users,oidc [default: none on a loopback address; elsewhere it
+    /// (tokens of other issuers), aws (principals of AWS, who log in at /login/aws), or several such
+    /// as users,oidc [default: none on a loopback address; elsewhere it
     /// must be said]
     #[arg(long, value_name = "KIND", env = "MOVIES_AUTH", value_delimiter = ',')]
     auth: Vec<AuthKind>,
@@ -25,6 +26,10 @@ pub struct AuthArgs {
     /// add` makes it
     #[arg(long, value_name = "FILE", env = "MOVIES_USERS")]
     pub users: Option<PathBuf>,
+    /// Which issuers of others are believed, which principals of AWS may log in, and what each may
+    /// do: a TOML file, see docs/guides/identity-providers.md
+    #[arg(long, value_name = "FILE", env = "MOVIES_IDENTITY_PROVIDERS")]
+    pub identity_providers: Option<PathBuf>,
     /// The keys that sign the tokens of /login: PEM blocks of PKCS #8, the first one signs, all
     /// verify; read again when it changes. The same on all replicas. The keys themselves may stand
     /// in the variable MOVIES_TOKEN_KEY [default: beside the folder of the data, made on the first
@@ -64,6 +69,8 @@ enum AuthKind {
     Users,
     /// Those whom another issuer knows.
     Oidc,
+    /// Those whom AWS knows.
+    Aws,
 }
 
 /// How a key that is made here signs.
@@ -107,6 +114,8 @@ pub struct Kinds {
     pub users: bool,
     /// Those whom another issuer knows.
     pub oidc: bool,
+    /// Those whom AWS knows.
+    pub aws: bool,
 }
 
 impl Kinds {
@@ -124,7 +133,11 @@ impl AuthArgs {
     /// Where it must be said, or is said and contradicts itself.
     pub fn kinds(&self, address: IpAddr) -> anyhow::Result<Kinds> {
         let has = |kind| self.auth.contains(&kind);
-        let kinds = Kinds { users: has(AuthKind::Users), oidc: has(AuthKind::Oidc) };
+        let kinds = Kinds {
+            users: has(AuthKind::Users),
+            oidc: has(AuthKind::Oidc),
+            aws: has(AuthKind::Aws),
+        };
         if has(AuthKind::None) && !kinds.is_none() {
             bail!("--auth none goes with no other kind");
         }
@@ -140,6 +153,17 @@ impl AuthArgs {
         }
         if !kinds.users && self.users.is_some() {
             bail!("--users is there but users are not let in; add --auth users");
+        }
+        let has_others = kinds.oidc || kinds.aws;
+        if has_others && self.identity_providers.is_none() {
+            bail!(
+                "--auth oidc and --auth aws need --identity-providers FILE, which says whose tokens count; docs/guides/identity-providers.md shows it"
+            );
+        }
+        if !has_others && self.identity_providers.is_some() {
+            bail!(
+                "--identity-providers is there but none of them is let in; add --auth oidc or --auth aws"
+            );
         }
         if kinds.is_none() && self.public_read {
             bail!(
@@ -182,11 +206,11 @@ mod tests {
         assert_eq!(kinds("", here), Ok(none));
         assert!(kinds("", everywhere).unwrap_err().contains("--auth none"));
         assert_eq!(kinds("--auth none", everywhere), Ok(none));
-        let users = Kinds { users: true, oidc: false };
+        let users = Kinds { users: true, ..none };
         assert_eq!(kinds("--auth users --users u", everywhere), Ok(users));
         assert_eq!(
-            kinds("--auth users,oidc --users u", here),
-            Ok(Kinds { users: true, oidc: true })
+            kinds("--auth users,oidc,aws --users u --identity-providers i", here),
+            Ok(Kinds { users: true, oidc: true, aws: true })
         );
     }
 
@@ -197,6 +221,9 @@ mod tests {
             "--auth users",
             "--users u",
             "--public-read",
+            "--auth oidc",
+            "--auth aws",
+            "--auth users --users u --identity-providers i",
             "--auth all",
         ] {
             assert!(kinds(line, [127, 0, 0, 1]).is_err(), "{line}");

@@ -146,6 +146,10 @@ struct Links {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     login: Option<&'static str>,
+    /// Absent where principals of AWS do not log in here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    login_aws: Option<&'static str>,
     openapi: &'static str,
     docs: &'static str,
     problems: &'static str,
@@ -194,6 +198,7 @@ fn about(app: &App) -> About<'_> {
             movie: "/api/movies/{name}/{year}",
             collections: "/api/collections",
             login: app.auth().has_login().then_some("/login"),
+            login_aws: app.auth().has_aws_login().then_some("/login/aws"),
             openapi: "/openapi.json",
             docs: "/docs",
             problems: "/problems",

@@ -42,6 +42,13 @@ pub(crate) struct AccessToken {
     access_token: String,
 }
 
+impl AccessToken {
+    /// Nothing else stands in the answer.
+    pub(super) fn of(access_token: String) -> Self {
+        Self { access_token }
+    }
+}
+
 /// Log in
 ///
 /// Gives a token for a name and a password. Who is not a user and what is not the password cannot
@@ -80,8 +87,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
     };
     let login = app.auth().login(name, Secret::new(password.to_owned()), from).await;
     let login = login.map_err(refusal)?;
-    let mut response =
-        Response::new(Body::from(to_line(&AccessToken { access_token: login.token })));
+    let mut response = Response::new(Body::from(to_line(&AccessToken::of(login.token))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response.extensions_mut().insert(Line::login(login.actor));

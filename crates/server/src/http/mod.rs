@@ -32,6 +32,7 @@ mod health;
 mod idempotency;
 mod limits;
 mod login;
+mod login_aws;
 mod movies;
 mod negotiate;
 mod precondition;
@@ -50,6 +51,7 @@ fn documented() -> OpenApiRouter<App> {
         .routes(route(routes!(collections::list)))
         .routes(route(routes!(collections::get, collections::put, collections::delete)))
         .routes(route(routes!(login::login)))
+        .routes(route(routes!(login_aws::login)))
         .routes(route(routes!(well_known::jwks)))
         .routes(route(routes!(well_known::protected_resource)))
         .routes(route(routes!(about::start)))

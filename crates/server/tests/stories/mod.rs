@@ -16,6 +16,7 @@ mod lifecycle;
 mod limits;
 mod names;
 mod options;
+mod providers;
 mod publication;
 mod races;
 mod refusals;

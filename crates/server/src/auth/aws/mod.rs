@@ -1,0 +1,312 @@
+//! Principals of AWS: who sends a presigned `GetCallerIdentity` is whom AWS says it is.
+//!
+//! Owns what such a URL must look like, the one request to AWS's Security Token Service (STS) that
+//! it leads to, and what the answer means. The caller signs the URL with its own credentials, which
+//! never come here; STS verifies the signature. Never sends a request anywhere else than to STS.
+
+use std::sync::Arc;
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use reqwest::Client;
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tracing::warn;
+use url::Url;
+
+use super::caller::Grants;
+use super::oidc::{self, FetchError};
+use super::providers::AwsSettings;
+use super::token::{self, LEEWAY};
+use super::{Auth, Login};
+
+/// The header that the caller signs and we send: a URL that was signed for another server, or for
+/// none, does not pass.
+pub const SERVER_ID_HEADER: &str = "x-movies-server-id";
+/// The longest URL; session tokens take most of it.
+pub const URL_BYTES_MAX: usize = 8 * 1024;
+/// How old a signature may be, and how long it may be signed for: as long as STS itself lets one
+/// live that is sent in a header.
+const AGE_SECONDS_MAX: u64 = 15 * 60;
+/// STS answers some 600 bytes.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// The most requests to STS at once.
+const ASKING_MAX: usize = 16;
+
+/// Logins of AWS's principals.
+#[derive(Debug)]
+pub struct AwsLogins {
+    settings: AwsSettings,
+    client: Client,
+    /// Where requests to STS are made: their connections outlive no thread of a listener.
+    runtime: Handle,
+    asking: Arc<Semaphore>,
+}
+
+/// Somebody whom AWS knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// As STS names it: of a role that was assumed, with the session.
+    pub arn: String,
+    /// What it may do here.
+    pub grants: Grants,
+}
+
+/// Why a principal is not let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwsRefused {
+    /// The URL is not what it should be: the caller may know, it is its own.
+    Malformed(&'static str),
+    /// AWS does not take the signature.
+    Unsigned,
+    /// AWS knows this principal, and no rule gives it a role.
+    NoRole(Arc<str>),
+    /// Too many ask at once.
+    Busy,
+    /// STS does not answer.
+    Unavailable,
+}
+
+impl AwsLogins {
+    /// Logins by these rules, asked for on the runtime of the caller.
+    ///
+    /// # Errors
+    /// Where the system has no certificates to trust.
+    pub fn new(settings: AwsSettings) -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            settings,
+            client: oidc::client().build()?,
+            runtime: Handle::current(),
+            asking: Arc::new(Semaphore::new(ASKING_MAX)),
+        })
+    }
+
+    /// Who has signed this URL.
+    ///
+    /// # Errors
+    /// Why that cannot be told, or that it gives nothing here.
+    ///
+    /// Dropping the future lets the request to STS end by itself.
+    pub async fn identify(&self, presigned: &str, now: u64) -> Result<Principal, AwsRefused> {
+        let url = self.checked(presigned, now).map_err(AwsRefused::Malformed)?;
+        let permit = Arc::clone(&self.asking).try_acquire_owned();
+        let permit = permit.map_err(|_all_taken| AwsRefused::Busy)?;
+        let request = self.client.get(url).header(SERVER_ID_HEADER, &self.settings.server_id);
+        let asked = self.runtime.spawn(async move {
+            let answer = ask(request).await;
+            drop(permit);
+            answer
+        });
+        let answered = asked.await.map_err(|_ended_with_the_process| AwsRefused::Unavailable)?;
+        let arn = answered.map_err(|error| match error {
+            // STS says 400 or 403 of what was not signed rightly, or too long ago.
+            FetchError::Status { status: 400..=499, .. } => AwsRefused::Unsigned,
+            error => {
+                warn!("cannot ask STS: {error}");
+                AwsRefused::Unavailable
+            }
+        })?;
+        let grants = self.grants(&arn);
+        if grants.is_empty() {
+            return Err(AwsRefused::NoRole(arn.into()));
+        }
+        Ok(Principal { arn, grants })
+    }
+
+    /// What a principal may do now.
+    #[must_use]
+    pub fn grants(&self, arn: &str) -> Grants {
+        self.settings.grants(&principal(arn))
+    }
+
+    /// The URL, if STS and nobody else will be asked what it should be asked.
+    fn checked(&self, presigned: &str, now: u64) -> Result<Url, &'static str> {
+        if presigned.len() > URL_BYTES_MAX {
+            return Err("the url is too long");
+        }
+        let url = Url::parse(presigned).map_err(|_no_url| "the url is none")?;
+        if !self.is_sts(&url) {
+            return Err("the url is none of STS; sign https://sts.<region>.amazonaws.com/");
+        }
+        check_query(&url, now)?;
+        Ok(url)
+    }
+
+    fn is_sts(&self, url: &Url) -> bool {
+        let is_bare = url.username().is_empty()
+            && url.password().is_none()
+            && url.fragment().is_none()
+            && url.path() == "/";
+        let is_known = match &self.settings.sts_endpoint {
+            Some(endpoint) => url.origin() == endpoint.origin(),
+            None => {
+                url.scheme() == "https"
+                    && url.port().is_none()
+                    && url.host_str().is_some_and(is_sts_host)
+            }
+        };
+        is_bare && is_known
+    }
+}
+
+impl Auth {
+    /// Principals of AWS may log in, too.
+    #[must_use]
+    pub fn with_aws(mut self, aws: AwsLogins) -> Self {
+        let inner = self.inner.as_mut().and_then(Arc::get_mut);
+        inner.expect("nobody else has it yet").aws = Some(aws);
+        self
+    }
+
+    /// Whether principals of AWS log in here.
+    #[must_use]
+    pub fn has_aws_login(&self) -> bool {
+        self.inner.as_ref().is_some_and(|inner| inner.aws.is_some())
+    }
+
+    /// A token for the principal of AWS who has signed this URL.
+    ///
+    /// # Errors
+    /// Why that cannot be told, or that it gives nothing here.
+    pub async fn login_aws(&self, presigned: &str) -> Result<Login, AwsRefused> {
+        let inner = self.inner.as_ref().ok_or(AwsRefused::Unavailable)?;
+        let aws = inner.aws.as_ref().ok_or(AwsRefused::Unavailable)?;
+        let principal = aws.identify(presigned, token::now()).await;
+        let Principal { arn, grants } = principal.map_err(|refused| match refused {
+            AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&arn)),
+            other => other,
+        })?;
+        let token = inner.token(&arn, &arn, &grants, None);
+        let token = token.map_err(|_unsigned| AwsRefused::Busy)?;
+        Ok(Login { token, actor: inner.actor(&arn.into()) })
+    }
+}
+
+/// `sts.amazonaws.com`, `sts.eu-central-1.amazonaws.com`.
+fn is_sts_host(host: &str) -> bool {
+    let is_region = |region: &str| {
+        !region.is_empty()
+            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    match host.strip_prefix("sts.").and_then(|rest| rest.strip_suffix("amazonaws.com")) {
+        Some("") => true,
+        Some(region) => region.strip_suffix('.').is_some_and(is_region),
+        None => false,
+    }
+}
+
+/// What a presigned `GetCallerIdentity` holds, each once, and nothing else: what else STS can do
+/// is not asked for with somebody's signature, however it was come by.
+fn check_query(url: &Url, now: u64) -> Result<(), &'static str> {
+    let query = url.query().unwrap_or_default();
+    if query.contains('+') {
+        return Err("a plus in the url means two things; write %20 or %2B");
+    }
+    let mut found: Vec<(String, String)> = Vec::new();
+    for (name, value) in url.query_pairs() {
+        if !PARAMETERS.contains(&&*name) {
+            return Err("the url holds parameters that a presigned GetCallerIdentity has not");
+        }
+        if found.iter().any(|(earlier, _)| *earlier == name) {
+            return Err("the url holds a parameter twice");
+        }
+        found.push((name.into_owned(), value.into_owned()));
+    }
+    let get = |name| found.iter().find(|(one, _)| one == name).map(|(_, value)| &**value);
+    if get("Action") != Some("GetCallerIdentity") || get("Version") != Some("2011-06-15") {
+        return Err("the url asks for something else than GetCallerIdentity of 2011-06-15");
+    }
+    if get("X-Amz-Algorithm") != Some("AWS4-HMAC-SHA256") {
+        return Err("the url is not signed by AWS4-HMAC-SHA256");
+    }
+    // More could not be sent: only these two are known here.
+    if get("X-Amz-SignedHeaders") != Some("host;x-movies-server-id") {
+        return Err("sign the headers host and x-movies-server-id, and no others");
+    }
+    if !get("X-Amz-Credential").is_some_and(|scope| scope.ends_with("/sts/aws4_request")) {
+        return Err("the url is not signed for the service sts");
+    }
+    if !get("X-Amz-Signature").is_some_and(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit())) {
+        return Err("the url has no signature");
+    }
+    let expires = get("X-Amz-Expires").and_then(|seconds| seconds.parse::<u64>().ok());
+    if expires.is_none_or(|seconds| seconds > AGE_SECONDS_MAX) {
+        return Err("sign for at most 900 seconds");
+    }
+    let signed = get("X-Amz-Date").and_then(basic_time).ok_or("the url has no date")?;
+    if signed > now + LEEWAY.as_secs() || signed + AGE_SECONDS_MAX < now {
+        return Err("the url was signed more than 15 minutes ago, or is yet to be");
+    }
+    Ok(())
+}
+
+const PARAMETERS: [&str; 9] = [
+    "Action",
+    "Version",
+    "X-Amz-Algorithm",
+    "X-Amz-Credential",
+    "X-Amz-Date",
+    "X-Amz-Expires",
+    "X-Amz-Security-Token",
+    "X-Amz-Signature",
+    "X-Amz-SignedHeaders",
+];
+
+/// `20261125T213000Z`, in seconds since 1970.
+fn basic_time(text: &str) -> Option<u64> {
+    let time = DateTime::strptime("%Y%m%dT%H%M%SZ", text).ok()?;
+    u64::try_from(TimeZone::UTC.to_timestamp(time).ok()?.as_second()).ok()
+}
+
+/// The ARN in STS's answer.
+async fn ask(request: reqwest::RequestBuilder) -> Result<String, FetchError> {
+    let answer = request.send().await.map_err(FetchError::unreachable)?;
+    let url = answer.url().origin().ascii_serialization();
+    let body = oidc::read(answer, ANSWER_BYTES_MAX).await?;
+    arn_in(&body).ok_or(FetchError::Wrong { url, found: "no answer of STS".to_owned() })
+}
+
+#[derive(Deserialize)]
+enum Answer {
+    GetCallerIdentityResponse {
+        #[serde(rename = "GetCallerIdentityResult")]
+        result: Identity,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Identity {
+    arn: String,
+    account: String,
+}
+
+fn arn_in(body: &[u8]) -> Option<String> {
+    let Answer::GetCallerIdentityResponse { result } =
+        quick_xml::de::from_str(std::str::from_utf8(body).ok()?).ok()?;
+    let parts: Vec<&str> = result.arn.splitn(6, ':').collect();
+    let is_sound = match *parts.as_slice() {
+        ["arn", partition, "iam" | "sts", "", account, resource] => {
+            !partition.is_empty() && account == result.account && !resource.is_empty()
+        }
+        _ => false,
+    };
+    (is_sound && result.arn.bytes().all(|byte| byte.is_ascii_graphic())).then_some(result.arn)
+}
+
+/// The name by which rules know somebody: of the session of a role, the role. The role's path does
+/// not stand in the session's name, so rules must leave it out.
+fn principal(arn: &str) -> String {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    if let ["arn", partition, "sts", "", account, resource] = *parts.as_slice()
+        && let Some(session) = resource.strip_prefix("assumed-role/")
+        && let Some((role, _session)) = session.split_once('/')
+    {
+        return format!("arn:{partition}:iam::{account}:role/{role}");
+    }
+    arn.to_owned()
+}
+
+#[cfg(test)]
+mod tests;
