@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
-use crate::{bench, check, fuzz, openapi, s3, shell, sim, tools};
+use crate::{bench, check, fuzz, oidc, openapi, s3, shell, sim, tools};
 
 /// The commands that the README promises, run here to the letter; tidy compares.
 pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("openapi", openapi_lint)?;
     steps.run("conformance on moto", conformance)?;
     steps.run("schemathesis", schemathesis)?;
+    steps.run("identity providers", || oidc::run(&[]))?;
     if fuzz::installed() {
         steps.run("fuzz", || fuzz::run(&[FUZZ_SECONDS.to_owned()]))?;
     } else {

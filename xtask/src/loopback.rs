@@ -10,8 +10,9 @@ use anyhow::{Context, Result, ensure};
 
 const STALL_MAX: Duration = Duration::from_secs(60);
 
-/// A 2xx answer.
+/// An answer.
 pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
     pub(crate) body: Vec<u8>,
 }
@@ -42,6 +43,20 @@ pub(crate) fn request_with(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
+    let headers = [&[("Content-Type", "application/json")], headers].concat();
+    let answer = exchange(address, method, target, &headers, body)?;
+    ensure!((200..300).contains(&answer.status), "{method} {target}: {}", answer.head);
+    Ok(answer)
+}
+
+/// Sends one request with exactly these headers and returns the answer, whatever it is.
+pub(crate) fn exchange(
+    address: SocketAddr,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(STALL_MAX))?;
     let length = body.len();
@@ -49,16 +64,15 @@ pub(crate) fn request_with(
         headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     write!(
         stream,
-        "{method} {target} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         {headers}Content-Length: {length}\r\n\r\n"
+        "{method} {target} HTTP/1.0\r\nHost: {address}\r\n{headers}Content-Length: {length}\r\n\r\n"
     )?;
     stream.write_all(body)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).with_context(|| format!("no answer to {method} {target}"))?;
     let (head, body) = split_head(&answer).context("the answer has no head")?;
-    let status = head.split_whitespace().nth(1).unwrap_or_default();
-    ensure!(status.starts_with('2'), "{method} {target}: {head}");
-    Ok(Answer { head: head.to_owned(), body: body.to_vec() })
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok());
+    let status = status.context("the answer has no status")?;
+    Ok(Answer { status, head: head.to_owned(), body: body.to_vec() })
 }
 
 fn split_head(answer: &[u8]) -> Option<(&str, &[u8])> {

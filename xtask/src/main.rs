@@ -10,6 +10,7 @@ mod check;
 mod ci;
 mod fuzz;
 mod loopback;
+mod oidc;
 mod openapi;
 mod s3;
 mod shell;
@@ -67,6 +68,12 @@ const COMMANDS: &[Command] = &[
         arguments: "up [--port N]",
         about: "an S3 server (moto) on loopback with a bucket `movies`, until Ctrl-C",
         run: s3::run,
+    },
+    Command {
+        name: "oidc",
+        arguments: "",
+        about: "the binary beside two identity providers, AWS's token service and a browser",
+        run: oidc::run,
     },
     Command {
         name: "openapi",
