@@ -49,13 +49,14 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let settings = args.settings(address.ip())?;
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
-    let auth = auth::start(&args.auth, kinds, &bucket)?;
+    let started = auth::start(&args.auth, kinds, &bucket)?;
     let store = tokio::select! {
         biased;
         () = signals.next() => return Ok(()),
         store = start(&bucket, args) => store?,
     };
-    let app = App::new(store.clone(), settings, auth);
+    let app = App::new(store.clone(), settings, started.auth.clone());
+    tokio::spawn(started.keep_fresh(store.clone()));
     announce(address, admin.as_ref(), &bucket, kinds);
     serve(app, store, api, admin, args, signals).await
 }

@@ -79,4 +79,4 @@ pub use error::{Error, Result};
 pub use pins::Pin;
 pub use publish::{Foreign, Publication};
 pub use state::State;
-pub use store::{Absent, Opened, Options, Store};
+pub use store::{Absent, Accord, Opened, Options, Store};

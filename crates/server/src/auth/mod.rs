@@ -24,6 +24,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use ring::hmac;
 use serde_json::json;
+use tracing::error;
 
 pub mod aws;
 pub mod caller;
@@ -37,7 +38,7 @@ pub mod users;
 mod verified;
 mod watched;
 
-pub use start::start;
+pub use start::{Started, start};
 
 use aws::AwsLogins;
 use caller::{Caller, Grants, Role};
@@ -221,8 +222,19 @@ impl Auth {
         let user = users.login(name, password, from).await?;
         let token = inner
             .token(user.name(), user.name(), user.grants(), Some(user.version()))
-            .map_err(|_unsigned| LoginError::Busy { seconds: 1 })?;
+            .map_err(|problem| {
+                error!("cannot sign a token: {problem:#}");
+                LoginError::Busy { seconds: 1 }
+            })?;
         Ok(Login { token, actor: inner.actor(&user_id(user.name())) })
+    }
+
+    /// Under which name a user of this name stands in audit lines; none where it is no user's.
+    #[must_use]
+    pub fn actor_of(&self, name: &str) -> Option<Arc<str>> {
+        let inner = self.inner.as_ref()?;
+        let user = inner.users.as_ref()?.find(name)?;
+        Some(inner.actor(&user_id(user.name())))
     }
 
     /// From now on tokens are signed and verified by these.

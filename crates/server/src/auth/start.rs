@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use movies_store::Bucket;
+use movies_store::{Accord, Bucket, Store};
 use ring::hmac;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::aws::AwsLogins;
 use super::jwk::Algorithm;
@@ -33,9 +33,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What cannot be read, or is missing.
-pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<Auth> {
+pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<Started> {
     if kinds.is_none() {
-        return Ok(Auth::none());
+        return Ok(Started { auth: Auth::none(), key_file: None });
     }
     let users = match &args.users {
         Some(path) if kinds.users => Some(Users::open(path).context("--users")?),
@@ -63,30 +63,71 @@ pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<A
     if let Some(aws) = providers.aws {
         auth = auth.with_aws(AwsLogins::new(aws).context(no_client)?);
     }
-    tokio::spawn(keep_fresh(auth.clone(), key_file));
-    Ok(auth)
+    Ok(Started { auth, key_file })
 }
 
-/// Reads files again that have changed, for as long as the process lives.
-async fn keep_fresh(auth: Auth, mut key_file: Option<Watched>) {
-    let mut ticks = interval(LOOK_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        auth.refresh_users();
-        let Some(file) = &mut key_file else { continue };
+/// What was read, and what is looked at from now on.
+#[derive(Debug)]
+pub struct Started {
+    /// Who may do what.
+    pub auth: Auth,
+    key_file: Option<Watched>,
+}
+
+impl Started {
+    /// Reads files again that have changed, and compares keys with those of other replicas on the
+    /// store, for as long as the process lives.
+    pub async fn keep_fresh(mut self, store: Store) {
+        if !self.auth.is_on() {
+            return;
+        }
+        compare_keys(&self.auth, &store).await;
+        let mut ticks = interval(LOOK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.auth.refresh_users();
+            if self.refresh_keys() {
+                compare_keys(&self.auth, &store).await;
+            }
+        }
+    }
+
+    /// Tells whether there are other keys now.
+    fn refresh_keys(&mut self) -> bool {
+        let Some(file) = &mut self.key_file else { return false };
         if !file.has_changed() {
-            continue;
+            return false;
         }
         match Keys::load(file.path()).and_then(|keys| keys.context("it is gone")) {
             Ok(keys) => {
                 info!(keys = ?keys.ids(), "read {} again", file.path().display());
-                auth.set_keys(keys);
+                self.auth.set_keys(keys);
+                true
             }
             Err(problem) => {
                 error!("{}: {problem:#}; the keys that were known go on", file.path().display());
+                false
             }
         }
+    }
+}
+
+/// A replica whose keys are not its peers' gives tokens that they refuse, and refuses theirs: only
+/// some requests fail, which is hard to see from outside.
+async fn compare_keys(auth: &Auth, store: &Store) {
+    let Some(keys) = auth.keys() else { return };
+    let ids: Vec<String> = keys.ids().into_iter().map(str::to_owned).collect();
+    match store.accord(&ids).await {
+        Ok(Accord::Holds) => {}
+        Ok(Accord::Broken { object, names }) => error!(
+            ours = ?ids,
+            theirs = ?names,
+            "the token keys of this replica are not those of its peers: tokens of one are refused \
+             by the other; give all replicas the same --token-key-file, or, if the keys were \
+             changed on purpose, delete {object}"
+        ),
+        Err(error) => warn!("cannot compare the token keys with those of other replicas: {error}"),
     }
 }
 
@@ -115,7 +156,7 @@ fn token_keys(
             *watched = Some(Watched::new(&path));
             Ok(keys)
         }
-        None if bucket.is_durable() => bail!(
+        None if is_shared(bucket) => bail!(
             "all replicas on {} must sign with one key, so it must be given: --token-key-file FILE, or the key in {TOKEN_KEY}; `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one",
             bucket.url()
         ),
@@ -154,12 +195,17 @@ fn actor_key(args: &AuthArgs, bucket: &Bucket) -> anyhow::Result<hmac::Key> {
             }
             read(&path)
         }
-        None if bucket.is_durable() => bail!(
+        None if is_shared(bucket) => bail!(
             "--actor pseudonym on {} needs a key that all replicas have: --actor-key-file FILE, or the key in {ACTOR_KEY}; `openssl rand -base64 32` makes one",
             bucket.url()
         ),
         None => parse(&Keys::make(Algorithm::Hs256)?.1),
     }
+}
+
+/// Whether replicas elsewhere may be on it: neither a folder nor the memory of this process.
+fn is_shared(bucket: &Bucket) -> bool {
+    !bucket.is_folder() && bucket.url() != "memory://"
 }
 
 /// A file beside the folder of the data: not in it, where whoever reads the data would read it.

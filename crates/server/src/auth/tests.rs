@@ -1,3 +1,5 @@
+//! Who is let in, called in this process.
+
 use super::*;
 use crate::auth::caller::Action;
 use crate::auth::jwk::Algorithm;

@@ -15,6 +15,7 @@ pub mod import;
 pub mod log;
 pub mod openapi;
 pub mod prune;
+pub mod user;
 
 mod cell;
 mod members;

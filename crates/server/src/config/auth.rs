@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use clap::builder::BoolishValueParser;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::some_time;
+use crate::auth::caller::Grants;
 use crate::auth::jwk::Algorithm;
 
 /// Who may do what.
@@ -184,6 +185,73 @@ fn public_url(text: &str) -> Result<String, String> {
         && url.username().is_empty()
         && url.password().is_none();
     if is_plain { Ok(text.trim_end_matches('/').to_owned()) } else { Err(rule.to_owned()) }
+}
+
+pub(super) const USER_EXAMPLES: &str = "\
+Examples:
+  movies-api user add ann --role writer --users users     asks for the password
+  movies-api user add bob --role reader,writer:other.json --users users < password.txt
+  movies-api user passwd ann --users users                another one; tokens of the old one end
+  movies-api user list --users users
+  movies-api user rm bob --users users
+
+Roles: reader, writer (stores and deletes movies, creates collections), admin (drops collections);
+with :NAME for one collection. A running server reads the file again when it changes. Each line is
+NAME ROLES HASH, so an editor changes roles as well.";
+
+/// What to do with the users file.
+#[derive(Clone, Debug, Args)]
+pub struct UserArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: UserCommand,
+}
+
+/// What to do with the users file.
+#[derive(Clone, Debug, Subcommand)]
+pub enum UserCommand {
+    /// Add a user; the password is asked for, or read from standard input
+    Add {
+        /// Who logs in
+        name: String,
+        /// What the user may do: reader, writer, admin, or writer:other.json; several with commas
+        #[arg(long, value_name = "ROLES", env = "MOVIES_ROLE", value_parser = Grants::parse_roles)]
+        #[arg(default_value = "reader")]
+        role: Grants,
+        /// Which file.
+        #[command(flatten)]
+        file: UsersFile,
+    },
+    /// Set another password; tokens of the old one are refused from then on
+    Passwd {
+        /// Whose
+        name: String,
+        /// Which file.
+        #[command(flatten)]
+        file: UsersFile,
+    },
+    /// Show who there is and with which roles
+    List {
+        /// Which file.
+        #[command(flatten)]
+        file: UsersFile,
+    },
+    /// Remove a user; tokens are refused from then on
+    Rm {
+        /// Whom
+        name: String,
+        /// Which file.
+        #[command(flatten)]
+        file: UsersFile,
+    },
+}
+
+/// The users file.
+#[derive(Clone, Debug, Args)]
+pub struct UsersFile {
+    /// The users file; `add` makes it
+    #[arg(long, value_name = "FILE", env = "MOVIES_USERS")]
+    pub users: PathBuf,
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use values::{
     some_time,
 };
 
-pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm};
+pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
@@ -42,7 +42,9 @@ const DEFAULT_FOLDER: &str = "./movies-data";
 const EXAMPLES: &str = "\
 Examples:
   movies-api                                        serve the folder ./movies-data on port 5000
-  movies-api --store s3://films --listen 0.0.0.0:80 serve a bucket to everyone
+  movies-api --store s3://films --listen 0.0.0.0:80 --auth none
+                                                    serve a bucket to everyone
+  movies-api --auth users --users users             serve those who log in; see movies-api user
   S3_BUCKET_NAME=films movies-api                   the same bucket, named as the seed names it
   MOVIES_STORE=s3://films/eu movies-api             every option is also a variable
   movies-api import films.ndjson                    store a file of movies; export writes one
@@ -99,6 +101,9 @@ pub enum Command {
     /// Write a catalogue of any size for trials and benchmarks to standard output
     #[command(after_help = transfer::GEN_EXAMPLES)]
     Gen(GenArgs),
+    /// Add, change, list and remove the users who log in
+    #[command(after_help = auth::USER_EXAMPLES)]
+    User(UserArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,

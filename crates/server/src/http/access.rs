@@ -11,7 +11,7 @@ use http::header::{ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action as StoreAction, Code, Group, Op, Outcome};
 use movies_store::key::{CollectionName, Print, Tag};
-use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading};
+use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading, State};
 
 use super::authorize;
 use super::caching::{MOVIES_VERSION, quoted, version_header};
@@ -108,6 +108,16 @@ impl Write {
     /// The preconditions that its op carries.
     pub(crate) fn conditions(&self) -> &WriteConditions {
         &self.conditions
+    }
+
+    /// The answer to a write that needed no op, since the collection came to be by opening it.
+    pub(crate) fn audited(self, app: &App, state: &State, mut response: Response) -> Response {
+        if app.auth().is_on() {
+            let what = in_a_word(&StoreAction::Create);
+            let line = Line::write(self.by, what, state.version().0.0).about(&self.collection);
+            response.extensions_mut().insert(line);
+        }
+        response
     }
 }
 

@@ -4,7 +4,7 @@
 use axum::extract::FromRequestParts;
 use http::header::{HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Uri};
 use movies_store::key::CollectionName;
 
 use super::problem::{
@@ -28,7 +28,7 @@ impl FromRequestParts<App> for CalledBy {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let action = if parts.method.is_safe() { Action::Read } else { Action::Write };
-        let refuse = |refused| refusal(app, &parts.headers, action, refused);
+        let refuse = |refused| refusal(app, parts, action, refused);
         let caller = app.auth().authenticate(&parts.headers).await.map_err(refuse)?;
         // What is open to everybody is open for reading.
         if app.auth().is_on() && caller.actor().is_none() && action != Action::Read {
@@ -66,7 +66,7 @@ pub(crate) fn check(
         .with_audit(line))
 }
 
-fn refusal(app: &App, headers: &HeaderMap, action: Action, refused: Refused) -> Problem {
+fn refusal(app: &App, parts: &Parts, action: Action, refused: Refused) -> Problem {
     let (kind, error, reason) = match refused {
         Refused::Missing => (&MISSING_TOKEN, "", "no token"),
         Refused::Expired => (&EXPIRED_TOKEN, " error=\"invalid_token\",", "the token has expired"),
@@ -81,7 +81,7 @@ fn refusal(app: &App, headers: &HeaderMap, action: Action, refused: Refused) -> 
     };
     let scope = action.scope();
     let mut challenge = format!("Bearer realm=\"movies\",{error} scope=\"{scope}\"");
-    if let Some(url) = service_url(app, headers) {
+    if let Some(url) = service_url(app, &parts.uri, &parts.headers) {
         challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
     }
     let problem = match refused {
@@ -98,7 +98,7 @@ fn refusal(app: &App, headers: &HeaderMap, action: Action, refused: Refused) -> 
 }
 
 /// Where clients reach this service: as the operator says, else as this one has called it.
-pub(crate) fn service_url(app: &App, headers: &HeaderMap) -> Option<String> {
+pub(crate) fn service_url(app: &App, uri: &Uri, headers: &HeaderMap) -> Option<String> {
     if let Some(url) = &app.settings().public_url {
         return Some(url.clone());
     }
@@ -106,7 +106,8 @@ pub(crate) fn service_url(app: &App, headers: &HeaderMap) -> Option<String> {
         !host.is_empty()
             && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
     };
-    let host = headers.get(HOST)?.to_str().ok().filter(is_host)?;
+    let authority = uri.authority().map(http::uri::Authority::as_str);
+    let host = authority.or_else(|| headers.get(HOST)?.to_str().ok()).filter(is_host)?;
     Some(format!("http://{host}"))
 }
 

@@ -25,6 +25,10 @@ use crate::app::App;
 pub(crate) const MOVIES_VERSION: HeaderName = HeaderName::from_static("movies-version");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const BY_CODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
+/// What is not for everybody must not be sent to somebody else by a cache.
+const BY_CALLER: HeaderValue = HeaderValue::from_static("Authorization");
+const BY_CODING_AND_CALLER: HeaderValue =
+    HeaderValue::from_static("Accept-Encoding, Authorization");
 const GZIP: HeaderValue = HeaderValue::from_static("gzip");
 pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -165,8 +169,9 @@ impl<'a> Answer<'a> {
             Verdict::NotModified | Verdict::Failed => Body::empty(),
         };
         let answer = self.finish(&stamp, verdict, tag, last_modified, body);
-        let mut response = answer.map_err(|failed| failed.with_header(VARY, BY_CODING))?;
-        response.headers_mut().insert(VARY, BY_CODING);
+        let vary = if self.app.auth().is_public_read() { BY_CODING } else { BY_CODING_AND_CALLER };
+        let mut response = answer.map_err(|failed| failed.with_header(VARY, vary.clone()))?;
+        response.headers_mut().insert(VARY, vary);
         if is_zipped && verdict == Verdict::Send {
             response.headers_mut().insert(CONTENT_ENCODING, GZIP);
         }
@@ -210,6 +215,9 @@ impl<'a> Answer<'a> {
         headers.insert(CACHE_CONTROL, NO_CACHE);
         headers.insert(MOVIES_VERSION, stamp.version.clone());
         headers.insert(SERVER_TIMING, timing("probe", self.fetched.probe_time));
+        if !self.app.auth().is_public_read() {
+            headers.insert(VARY, BY_CALLER);
+        }
         if let Some(date) = last_modified {
             headers.insert(LAST_MODIFIED, date);
         }

@@ -233,7 +233,9 @@ pub(crate) async fn put(
     limits::check_no_body(request.body())?;
     let collection = match access::create(&app, &write).await? {
         Opened::Born(collection) => {
-            return Ok(created(&name, &collection.latest(), Code::Created));
+            let state = collection.latest();
+            let response = created(&name, &state, Code::Created);
+            return Ok(write.audited(&app, &state, response));
         }
         // It may have been dropped, and be there again by the op.
         found => found.collection().ok_or_else(|| access::no_collection(&name))?,

@@ -1,5 +1,7 @@
 //! `POST /login`: a name and a password for a token, to the letter of the seed.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -83,10 +85,10 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
     })?;
     let member = |name: &str| body.get(name).and_then(Value::as_str);
     let (Some(name), Some(password)) = (member("username"), member("password")) else {
-        return Err(refusal(LoginError::Bad));
+        return Err(refusal(LoginError::Bad, None));
     };
     let login = app.auth().login(name, Secret::new(password.to_owned()), from).await;
-    let login = login.map_err(refusal)?;
+    let login = login.map_err(|error| refusal(error, app.auth().actor_of(name).as_ref()))?;
     let mut response = Response::new(Body::from(to_line(&AccessToken::of(login.token))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -94,11 +96,12 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
     Ok(response)
 }
 
-fn refusal(error: LoginError) -> Problem {
-    let refused = |reason| Line::refused(None, "login", reason);
+/// `user` is for the audit log alone.
+fn refusal(error: LoginError, user: Option<&Arc<str>>) -> Problem {
+    let refused = |reason| Line::refused(user, "login", reason);
     match error {
         LoginError::Bad => Problem::new(&BAD_LOGIN, BAD_LOGIN.title)
-            .with_audit(refused("no such user, or not the password")),
+            .with_audit(refused(if user.is_some() { "not the password" } else { "no such user" })),
         LoginError::Throttled { seconds } => {
             let detail = format!(
                 "too many logins of this user, or from this address, have failed; try again in {seconds} s"

@@ -1,7 +1,7 @@
 //! The binary as a child process: started, watched, stopped by its own id.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -84,6 +84,14 @@ impl Launch {
 
     pub(crate) fn inside(mut self, folder: &Path) -> Self {
         self.command.current_dir(folder);
+        self
+    }
+
+    /// With this on standard input.
+    pub(crate) fn input(mut self, text: &str) -> Self {
+        let mut file = tempfile::tempfile().expect("the system has files");
+        file.write_all(text.as_bytes()).and_then(|()| file.rewind()).expect("a file takes text");
+        self.command.stdin(file);
         self
     }
 

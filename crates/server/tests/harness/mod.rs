@@ -1,8 +1,10 @@
 //! A server that a test starts, and a client that sends exactly what it is told.
 
+mod callers;
 mod launch;
 mod wire;
 
+pub(crate) use callers::{Users, encode, sign};
 pub(crate) use launch::{Launch, Server, wait_until};
 pub(crate) use wire::{Answer, Ask, converse, exchange};
 

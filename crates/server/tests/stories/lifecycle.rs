@@ -97,7 +97,9 @@ fn lines_can_be_json_and_tell_no_names() {
 
 #[test]
 fn listening_to_everyone_is_warned_of() {
-    let server = Launch::command("serve").args("--listen 0.0.0.0:0 --store memory://").start();
+    let everyone = || Launch::command("serve").args("--listen 0.0.0.0:0 --store memory://");
+    everyone().refuses(&["--auth none", "--auth users"]);
+    let server = everyone().args("--auth none").start();
     server.says("without authentication");
     let server = Server::new();
     assert!(!server.log().contains("without authentication"), "{}", server.log());

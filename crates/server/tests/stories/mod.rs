@@ -1,5 +1,6 @@
 //! One file a story.
 
+mod authorization;
 mod bodies;
 mod checkpoints;
 mod codings;
@@ -14,6 +15,7 @@ mod idempotency;
 mod imports;
 mod lifecycle;
 mod limits;
+mod login;
 mod names;
 mod options;
 mod providers;

@@ -33,9 +33,6 @@ pub(crate) use folder::Folder;
 pub(crate) use pace::deadline;
 pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
 
-/// The bucket that is gone with its process.
-const MEMORY: &str = "memory://";
-
 /// A place for collections. Cheap to clone.
 #[derive(Clone)]
 pub struct Bucket {
@@ -109,7 +106,13 @@ impl Bucket {
             return Self::open_folder(FilePath::new(url)).map_err(refuse);
         };
         if scheme == "memory" {
-            return Ok(Self::new(Arc::new(InMemory::new()), Path::default(), MEMORY, None, None));
+            return Ok(Self::new(
+                Arc::new(InMemory::new()),
+                Path::default(),
+                "memory://",
+                None,
+                None,
+            ));
         }
         if scheme == "file" {
             let parsed = url::Url::parse(url).map_err(|error| refuse(error.to_string()))?;
@@ -178,12 +181,6 @@ impl Bucket {
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.inner.folder.is_some()
-    }
-
-    /// Whether what is stored outlives this process.
-    #[must_use]
-    pub fn is_durable(&self) -> bool {
-        self.inner.url != MEMORY
     }
 
     /// The disk did not confirm that `object` is durable. What is read from now on may come from

@@ -22,7 +22,10 @@ use crate::key::CollectionName;
 use crate::movie::MovieLimits;
 use crate::selftest;
 
+mod accord;
 mod open;
+
+pub use accord::Accord;
 
 /// How long the error that keeps a collection from being served is repeated before it is opened
 /// anew.

@@ -1,3 +1,5 @@
+//! Keys of every kind, read, made and refused.
+
 use super::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Tokens that are none, or not what they say.
+
 use super::*;
 use crate::auth::keys::Keys;
 use proptest::prelude::*;

@@ -89,14 +89,17 @@ impl Users {
         let user = roll.find(name);
         // Somebody else's hash costs as much; whether the password fits that one is not looked at.
         let hash = user.or_else(|| roll.any()).map_or_else(file::nobodys_hash, |user| user.hash());
-        let fits = self.hasher.verify(password, hash).await;
-        let fits = fits.ok_or(LoginError::Busy { seconds: 1 })?;
-        match user {
-            Some(user) if fits => {
-                attempt.succeeded();
+        match (self.hasher.verify(password, hash).await, user) {
+            (Some(true), Some(user)) => {
+                attempt.give_back();
                 Ok(Arc::clone(user))
             }
-            _ => Err(LoginError::Bad),
+            (Some(_), _) => Err(LoginError::Bad),
+            // Nobody has looked at it.
+            (None, _) => {
+                attempt.give_back();
+                Err(LoginError::Busy { seconds: 1 })
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+//! Logins, and a users file that changes.
+
 use super::*;
 use crate::auth::caller::{Grants, Role};
 use file::{Hash, with_user};

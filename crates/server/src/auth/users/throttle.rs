@@ -30,7 +30,7 @@ pub(super) struct Throttle {
     full_at: Mutex<HashMap<u64, Instant>>,
 }
 
-/// An attempt that was let through: it counts as failed unless it is said to have succeeded.
+/// An attempt that was let through: it counts as failed unless it is given back.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
     throttle: &'a Throttle,
@@ -72,7 +72,7 @@ impl Throttle {
 
 impl Attempt<'_> {
     /// Gives back what it took.
-    pub(super) fn succeeded(self) {
+    pub(super) fn give_back(self) {
         let mut full_at = self.throttle.full_at.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, rate) in self.keys.iter().flatten() {
             if let Some(full) = full_at.get_mut(key) {
@@ -153,7 +153,7 @@ mod tests {
     fn whoever_knows_the_password_is_never_throttled() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         for _ in 0..1_000 {
-            throttle.attempt("ann", Some(HOME.into()), now).unwrap().succeeded();
+            throttle.attempt("ann", Some(HOME.into()), now).unwrap().give_back();
         }
         assert_eq!(tries(&throttle, "ann", HOME.into(), now), 10);
     }

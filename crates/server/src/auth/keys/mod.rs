@@ -306,7 +306,9 @@ fn pem(der: &[u8]) -> String {
 /// Writes a file that must not be there yet, readable by its owner alone. It is written aside and
 /// linked, so that its name never holds half a key.
 pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let aside = path.with_extension(format!("new-{}", std::process::id()));
+    let random = super::random::<8>().map_err(io::Error::other)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", URL_SAFE_NO_PAD.encode(random)));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
     let linked = file
         .write_all(text.as_bytes())
