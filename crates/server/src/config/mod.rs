@@ -5,8 +5,6 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, not Markdown")]
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -19,6 +17,7 @@ use movies_store::{Env, Options};
 use crate::app::{Collections, Origins, PreconditionStatus, Settings};
 use crate::telemetry::{LogFormat, parse_filter};
 
+mod listen;
 mod transfer;
 mod values;
 
@@ -27,6 +26,7 @@ use values::{
     some_time,
 };
 
+pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
@@ -168,36 +168,6 @@ pub struct CatalogueArgs {
     /// The name of this replica in the log [default: the host's name and a random suffix]
     #[arg(long, value_name = "NAME", env = "MOVIES_REPLICA", value_parser = replica)]
     replica: Option<String>,
-}
-
-/// Where requests come in.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Listening")]
-pub struct ListenArgs {
-    /// Address of the API, HTTP/1.1 and h2c; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", env = "MOVIES_LISTEN", default_value = "127.0.0.1:5000")]
-    pub listen: String,
-    /// Address of a second listener for /livez and /readyz, which are then there only
-    #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
-    pub admin_listen: Option<String>,
-    /// Threads that serve [default: one a core]
-    #[arg(long, value_name = "N", env = "MOVIES_WORKERS")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: Option<u16>,
-    /// After a signal to stop, requests and writes in flight get this long; a second signal ends
-    /// at once
-    #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_TIMEOUT", value_parser = duration)]
-    #[arg(default_value = "25s")]
-    pub drain_timeout: Duration,
-}
-
-impl ListenArgs {
-    /// How many threads serve connections.
-    #[must_use]
-    pub fn workers(&self) -> NonZeroUsize {
-        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.workers.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or_else(cores)
-    }
 }
 
 /// How conditional writes are answered, and to whose pages.
@@ -394,6 +364,7 @@ impl ServeArgs {
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
+            https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
             build: BUILD,
         })

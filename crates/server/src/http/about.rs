@@ -38,10 +38,11 @@ use crate::openapi::{PathProblems, ProblemParameters};
 pub(crate) async fn start(State(app): State<App>, request: Request) -> Response {
     match form(&request) {
         Form::Html => {
-            let Settings { build, health_apart, .. } = app.settings();
+            let Settings { build, health_apart, https, .. } = app.settings();
             let ready = if *health_apart { "" } else { READY_ROW };
             let page = include_str!("../../ui/start.html")
                 .replace("{{build}}", &escape(build))
+                .replace("{{scheme}}", if *https { "https" } else { "http" })
                 .replace("{{host}}", &escape(host(&request)))
                 .replace("{{ready}}", ready);
             html(page)

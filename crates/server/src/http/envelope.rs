@@ -16,7 +16,7 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
@@ -30,6 +30,8 @@ use crate::app::{App, Settings};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// For a year (RFC 6797). Not for subdomains: they may be somebody else's.
+const BY_HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
@@ -60,7 +62,7 @@ impl Endpoint {
     /// is committed even when the future is dropped.
     pub async fn answer(&self, request: Request) -> Response {
         let settings = self.app.settings();
-        let sender = Sender::of(&request, settings);
+        let sender = Sender::of(&request, settings, self.hosts);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
             .then_some(settings.request_deadline);
@@ -114,10 +116,11 @@ struct Sender {
     accept: Option<HeaderValue>,
     grant: Grant,
     is_head: bool,
+    is_https: bool,
 }
 
 impl Sender {
-    fn of(request: &Request, settings: &Settings) -> Self {
+    fn of(request: &Request, settings: &Settings, hosts: Hosts) -> Self {
         let headers = request.headers();
         Self {
             started: Instant::now(),
@@ -126,6 +129,8 @@ impl Sender {
             accept: accept(headers),
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
+            // The listener for health alone is always plain.
+            is_https: settings.https && hosts == Hosts::Configured,
         }
     }
 
@@ -145,6 +150,9 @@ impl Sender {
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
         headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        if self.is_https {
+            headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);
+        }
         if let Some(traceparent) = self.traceparent {
             headers.insert(TRACEPARENT, traceparent);
         }

@@ -102,6 +102,7 @@ impl Launch {
         let mut server = self.spawn();
         let line = server.next_line();
         let address = line.strip_prefix("listening on http://");
+        let address = address.or_else(|| line.strip_prefix("listening on https://"));
         let address = address.unwrap_or_else(|| panic!("{line:?} {}", server.log()));
         server.address = address.parse().expect("an address with a port");
         server

@@ -1,9 +1,11 @@
 //! A server that a test starts, and a client that sends exactly what it is told.
 
 mod launch;
+mod secure;
 mod wire;
 
 pub(crate) use launch::{Launch, Server, wait_until};
+pub(crate) use secure::{Identity, SecureClient};
 pub(crate) use wire::{Answer, Ask, converse, exchange};
 
 /// A folder for one test's data; it goes with the value.

@@ -22,4 +22,5 @@ mod refusals;
 mod replicas;
 mod routes;
 mod seed;
+mod tls;
 mod trouble;
