@@ -16,7 +16,9 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY};
+use http::header::{
+    CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
@@ -30,6 +32,8 @@ use crate::app::{App, Settings};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// A browser takes every answer for what its type says, and for nothing that runs.
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 /// For a year (RFC 6797). Not for subdomains: they may be somebody else's.
 const BY_HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The longest request id that is taken over from a client.
@@ -150,6 +154,7 @@ impl Sender {
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
         headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         if self.is_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);
         }

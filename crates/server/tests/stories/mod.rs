@@ -1,6 +1,7 @@
 //! One file a story.
 
 mod bodies;
+mod browsers;
 mod checkpoints;
 mod codings;
 mod collections;
