@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
-use crate::{bench, check, fuzz, openapi, s3, shell, sim, tools};
+use crate::{bench, check, deny, fuzz, openapi, s3, shell, sim, tools};
 
 /// The commands that the README promises, run here to the letter; tidy compares.
 pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
@@ -29,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     ensure!(arguments.is_empty(), "ci takes no arguments");
     let mut steps = Steps::of("ci");
     check::take(&mut steps)?;
+    steps.run("deny", || deny::run(&[]))?;
     steps.run("test", || shell::run(TEST))?;
     steps.run("simulation", || sim::run(&[]))?;
     steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
