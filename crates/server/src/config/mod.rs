@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use movies_store::movie::MovieLimits;
 use movies_store::prune::Before;
 use movies_store::{Env, Options};
@@ -310,6 +310,21 @@ pub struct PruneArgs {
     pub dry_run: bool,
 }
 
+impl Cli {
+    /// Reads the command line and its variables; what is wrong ends the process. `--help` shows the
+    /// names of variables and never what they hold.
+    #[must_use]
+    pub fn read() -> Self {
+        let matches = without_values(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn without_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
+    command.mut_subcommands(without_values)
+}
+
 impl StoreArgs {
     /// The store's URL. Creates nothing.
     #[must_use]
@@ -411,7 +426,6 @@ pub(crate) fn default_replica() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())

@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::Server;
+use super::{Server, keep_secret};
 
 /// A certificate for `localhost`, signed by itself, and its key.
 pub(crate) struct Identity {
@@ -30,6 +30,7 @@ pub(crate) struct Identity {
 impl Identity {
     pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        keep_secret(&made.signing_key.serialize_pem());
         Self {
             cert: made.cert.der().clone(),
             cert_pem: made.cert.pem(),

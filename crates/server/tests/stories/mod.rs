@@ -22,6 +22,7 @@ mod races;
 mod refusals;
 mod replicas;
 mod routes;
+mod secrets;
 mod seed;
 mod tls;
 mod trouble;

@@ -125,7 +125,13 @@ impl Bucket {
             return Self::open_folder(&path).map_err(refuse);
         }
         let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if container.is_empty() || container.contains(['@', '?', '#']) {
+        if container.contains(['@', ':']) {
+            // Not to be repeated: it may hold a secret.
+            let reason = "name the bucket alone, as in s3://bucket/prefix; credentials are taken \
+                          from the provider's variables";
+            return Err(Error::unsupported("the store's URL", reason));
+        }
+        if container.is_empty() || container.contains(['?', '#']) {
             return Err(refuse("name the bucket, as in s3://bucket/prefix".into()));
         }
         let prefix =
