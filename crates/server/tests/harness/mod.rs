@@ -1,10 +1,12 @@
 //! A server that a test starts, and a client that sends exactly what it is told.
 
+mod endpoint;
 mod launch;
 mod secrets;
 mod secure;
 mod wire;
 
+pub(crate) use endpoint::{Endpoint, Question};
 pub(crate) use launch::{Launch, Server, wait_until};
 pub(crate) use secrets::keep_secret;
 pub(crate) use secure::{Identity, SecureClient};
