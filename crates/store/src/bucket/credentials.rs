@@ -316,6 +316,7 @@ impl fmt::Debug for Kept {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use http::StatusCode;
     use object_store::client::HttpResponseBody;
@@ -415,5 +416,38 @@ mod tests {
             (credential.key_id.as_str(), credential.token.as_deref()),
             ("ASIATASK", Some("t"))
         );
+    }
+    /// Gives credentials once and never answers again.
+    #[derive(Debug, Default)]
+    struct Once(AtomicUsize);
+
+    #[async_trait]
+    impl CredentialProvider for Once {
+        type Credential = AwsCredential;
+
+        async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
+            if self.0.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::future::pending::<()>().await;
+            }
+            let (key_id, secret_key) = ("ASIAONCE".to_owned(), "s".to_owned());
+            Ok(Arc::new(AwsCredential { key_id, secret_key, token: None }))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_never_answers_holds_requests_up_once_in_a_while() {
+        let source = Arc::new(Once::default());
+        let way = Way::Task { path: "/".to_owned() };
+        let kept = Kept::new(Arc::clone(&source) as AwsCredentialProvider, way);
+        kept.get_credential().await.unwrap();
+        let begun = Instant::now();
+        for _request in 0..3 {
+            assert_eq!(kept.get_credential().await.unwrap().key_id, "ASIAONCE");
+            assert_eq!(begun.elapsed(), RENEWAL_MAX);
+        }
+        assert_eq!(source.0.load(Ordering::Relaxed), 2);
+        tokio::time::advance(RENEWAL_PAUSE).await;
+        kept.get_credential().await.unwrap();
+        assert_eq!(source.0.load(Ordering::Relaxed), 3);
     }
 }
