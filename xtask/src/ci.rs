@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
-use crate::{bench, check, fuzz, oidc, openapi, s3, shell, sim, tools};
+use crate::{bench, check, deny, fuzz, loopback, oidc, openapi, s3, shell, sim, tools};
 
 /// The commands that the README promises, run here to the letter; tidy compares.
 pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
@@ -29,12 +29,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     ensure!(arguments.is_empty(), "ci takes no arguments");
     let mut steps = Steps::of("ci");
     check::take(&mut steps)?;
+    steps.run("deny", || deny::run(&[]))?;
     steps.run("test", || shell::run(TEST))?;
     steps.run("simulation", || sim::run(&[]))?;
     steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
     steps.run("readme", readme_commands)?;
     steps.run("openapi", openapi_lint)?;
     steps.run("conformance on moto", conformance)?;
+    steps.run("a role by moto's STS", web_identity)?;
     steps.run("schemathesis", schemathesis)?;
     steps.run("identity providers", || oidc::run(&[]))?;
     if fuzz::installed() {
@@ -99,6 +101,30 @@ fn conformance() -> Result<()> {
         "cargo test --workspace --locked --test conformance",
         &[("MOVIES_TEST_S3", &endpoint)],
     )?;
+    moto.stop()
+}
+
+/// The binary on a bucket whose credentials a token buys from an STS that is not ours.
+fn web_identity() -> Result<()> {
+    let folder = shell::empty_scratch("web-identity")?;
+    let (moto, address) = s3::start_anywhere(folder.join("moto.log"))?;
+    s3::create_bucket(address, "movies")?;
+    let token = folder.join("token");
+    std::fs::write(&token, "a.web.token")?;
+    let endpoint = format!("http://{address}");
+    let variables = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ENDPOINT_URL_STS", endpoint.as_str()),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/movies"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", &token.to_string_lossy()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let log = folder.join("server.log");
+    let (server, ours) = movies_api(&release_binary()?, "s3://movies", &variables, log)?;
+    loopback::request(ours, "PUT", "/api/movies/Heat/1995", b"{}")?;
+    ensure!(server.log_text()?.contains("web identity"), "it took other credentials");
+    server.stop()?;
     moto.stop()
 }
 

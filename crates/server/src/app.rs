@@ -68,6 +68,8 @@ pub struct Settings {
     pub cors_origins: Origins,
     /// `/livez` and `/readyz` are on a listener of their own, and not beside the API.
     pub health_apart: bool,
+    /// The API is served over TLS, and browsers are told to come by it only.
+    pub https: bool,
     /// Reads may be this old; told in `GET /api`.
     pub max_staleness: Option<Duration>,
     /// Where clients reach this service, where the operator says so.
@@ -92,6 +94,7 @@ impl Default for Settings {
             loopback_hosts_only: false,
             cors_origins: Origins::Own,
             health_apart: false,
+            https: false,
             max_staleness: None,
             public_url: None,
             build: env!("CARGO_PKG_VERSION"),

@@ -11,4 +11,5 @@ pub mod openapi;
 mod outgoing;
 pub mod serve;
 pub mod telemetry;
+pub mod tls;
 pub mod workers;

@@ -1,6 +1,6 @@
 //! One listening socket and its connections: how many, how large a head, how long a silence.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge share the port. Never looks into a request; what a
+//! HTTP/1.1 and HTTP/2 share the port, over TLS or without. Never looks into a request; what a
 //! request may be is decided in `http/`.
 
 use std::convert::Infallible;
@@ -20,9 +20,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower_http::timeout::TimeoutBody;
@@ -31,6 +31,7 @@ use tracing::{debug, warn};
 use crate::app::Endpoint;
 use crate::outgoing::{Outgoing, Pace};
 use crate::telemetry::RequestLine;
+use crate::tls::{Opened, Tls};
 use crate::workers::Workers;
 
 /// The most headers of a request; hyper itself answers 431 over it.
@@ -49,11 +50,22 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long nothing is accepted after the system had no file or memory left for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-const REFUSAL_BODY: &str = concat!(
-    r#"{"type":"/problems/overloaded","title":"Too many connections","status":503,"#,
-    r#""detail":"as many connections are open as this server takes; try again in a moment"}"#,
-    "\n"
-);
+const TOO_MANY: Refusal = Refusal {
+    head: "HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\n",
+    body: concat!(
+        r#"{"type":"/problems/overloaded","title":"Too many connections","status":503,"#,
+        r#""detail":"as many connections are open as this server takes; try again in a moment"}"#,
+        "\n"
+    ),
+};
+const NOT_TLS: Refusal = Refusal {
+    head: "HTTP/1.1 400 Bad Request\r\n",
+    body: concat!(
+        r#"{"type":"about:blank","title":"Bad Request","status":400,"#,
+        r#""detail":"this port takes HTTPS only; write https:// for http://"}"#,
+        "\n"
+    ),
+};
 
 /// Whoever is at the other end of a connection: a client, or a gateway. Known to requests that
 /// need it, which are those by POST.
@@ -71,17 +83,21 @@ pub struct ConnectionLimits {
     pub stall_timeout: Duration,
 }
 
-/// Serves `endpoint` on `socket` until `stop` is done; then accepts nothing more and ends when the
+/// Serves `endpoint` on `socket`, over TLS where there is a certificate, until `stop` is done; then accepts nothing more and ends when the
 /// last request in flight is answered. Dropping the future stops accepting and leaves the open
 /// connections to `workers`.
 pub async fn serve(
     socket: TcpListener,
+    tls: Option<Tls>,
     endpoint: Endpoint,
     limits: ConnectionLimits,
     workers: Arc<Workers>,
     stop: impl Future<Output = ()>,
 ) {
+    let (accepting, closing) = watch::channel(());
     let acceptor = Acceptor {
+        tls,
+        closing,
         endpoint,
         workers,
         builder: Arc::new(builder(limits)),
@@ -112,7 +128,7 @@ pub async fn serve(
             },
         }
     }
-    drop(socket);
+    drop((socket, accepting));
     acceptor.graceful.shutdown().await;
 }
 
@@ -154,6 +170,9 @@ fn builder(limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
 
 /// What new connections get.
 struct Acceptor {
+    tls: Option<Tls>,
+    /// Its sender is dropped when nothing more is accepted.
+    closing: watch::Receiver<()>,
     endpoint: Endpoint,
     workers: Arc<Workers>,
     builder: Arc<auto::Builder<TokioExecutor>>,
@@ -167,12 +186,17 @@ impl Acceptor {
     /// Gives a new connection to a worker, or refuses it.
     fn take(&self, stream: TcpStream, peer: Peer) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+            // Over TLS it would cost a handshake to say so: it is only closed.
+            if self.tls.is_none()
+                && let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned()
+            {
                 tokio::spawn(refuse(stream, permit));
             }
             return;
         };
         let connection = Connection {
+            tls: self.tls.clone(),
+            closing: self.closing.clone(),
             endpoint: self.endpoint.clone(),
             builder: Arc::clone(&self.builder),
             limits: self.limits,
@@ -186,30 +210,45 @@ impl Acceptor {
     }
 }
 
-/// Says 503 and waits until the client has heard it: closing at once, with the request still
-/// unread, would reset the connection and lose the answer.
-async fn refuse(mut stream: TcpStream, permit: OwnedSemaphorePermit) {
-    let told = timeout(REFUSAL_TIMEOUT, async {
-        let answer = format!(
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-             retry-after: 1\r\ncache-control: no-store\r\nconnection: close\r\n\
-             content-length: {}\r\n\r\n{REFUSAL_BODY}",
-            REFUSAL_BODY.len()
-        );
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        let mut unread = [0; 1024];
-        while stream.read(&mut unread).await? > 0 {}
-        io::Result::Ok(())
-    });
-    if !matches!(told.await, Ok(Ok(()))) {
-        debug!("a refused client did not wait for the answer");
-    }
+/// Says 503.
+async fn refuse(stream: TcpStream, permit: OwnedSemaphorePermit) {
+    TOO_MANY.tell(stream).await;
     drop(permit);
+}
+
+/// An answer to a client whose request is not looked at.
+struct Refusal {
+    head: &'static str,
+    body: &'static str,
+}
+
+impl Refusal {
+    /// Tells it and waits until the client has heard it: closing at once, with the request still
+    /// unread, would reset the connection and lose the answer.
+    async fn tell(&self, mut stream: TcpStream) {
+        let told = timeout(REFUSAL_TIMEOUT, async {
+            let Self { head, body } = self;
+            let answer = format!(
+                "{head}content-type: application/problem+json\r\ncache-control: no-store\r\n\
+                 connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await?;
+            stream.shutdown().await?;
+            let mut unread = [0; 1024];
+            while stream.read(&mut unread).await? > 0 {}
+            io::Result::Ok(())
+        });
+        if !matches!(told.await, Ok(Ok(()))) {
+            debug!("a refused client did not wait for the answer");
+        }
+    }
 }
 
 /// One accepted connection.
 struct Connection {
+    tls: Option<Tls>,
+    closing: watch::Receiver<()>,
     endpoint: Endpoint,
     builder: Arc<auto::Builder<TokioExecutor>>,
     limits: ConnectionLimits,
@@ -218,11 +257,28 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream) {
+    async fn run(mut self, stream: TcpStream) {
         // Without this, an answer in two segments waits for the client's delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "cannot set TCP_NODELAY");
         }
+        let Some(tls) = self.tls.take() else { return self.serve(stream).await };
+        let opened = tokio::select! {
+            biased;
+            // No request has come yet, so nothing is cut off.
+            _ = self.closing.changed() => return,
+            opened = timeout(self.limits.stall_timeout, tls.open(stream)) => opened,
+        };
+        match opened {
+            Ok(Ok(Opened::Tls(stream))) => Box::pin(self.serve(*stream)).await,
+            Ok(Ok(Opened::Clear(stream))) => NOT_TLS.tell(stream).await,
+            Ok(Err(error)) => debug!(%error, "a handshake failed"),
+            Err(_elapsed) => debug!("a handshake that took too long was cut"),
+        }
+    }
+
+    /// Of a type for each kind of stream, so that one without TLS pays nothing for it.
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Send + 'static) {
         let stall = self.limits.stall_timeout;
         let mut socket = TimeoutStream::new(stream);
         socket.set_write_timeout(Some(stall));

@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
 use movies_api::config::{Cli, Command, ServeArgs};
 use movies_api::{cli, serve, telemetry};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let Cli { command, serve } = Cli::parse();
+    let Cli { command, serve } = Cli::read();
     let done = match command {
         None => run_server(&serve),
         Some(Command::Serve(serve)) => run_server(&serve),

@@ -22,6 +22,7 @@ use crate::app::{self, App};
 use crate::auth;
 use crate::config::{BUILD, Kinds, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
+use crate::tls::{Renewal, Tls};
 use crate::workers::Workers;
 
 /// File descriptors beside those of connections: the bucket's, listeners, standard streams.
@@ -40,12 +41,8 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     raise_open_files_limit(args);
     // The sockets come first: that an address is taken should be known before anything is
     // written. Clients that connect now wait.
-    let api = bind(&args.listen.listen, "--listen").await?;
-    let admin = match &args.listen.admin_listen {
-        Some(address) => Some(bind(address, "--admin-listen").await?),
-        None => None,
-    };
-    let address = api.local_addr().context("cannot tell the address")?;
+    let doors = Doors::open(args).await?;
+    let address = doors.api.local_addr().context("cannot tell the address")?;
     let settings = args.settings(address.ip())?;
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
@@ -57,34 +54,59 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     };
     let app = App::new(store.clone(), settings, started.auth.clone());
     tokio::spawn(started.keep_fresh(store.clone()));
-    announce(address, admin.as_ref(), &bucket, kinds);
-    serve(app, store, api, admin, args, signals).await
+    announce(address, &doors, &bucket, kinds);
+    serve(app, store, doors, args, signals).await
+}
+
+/// Where requests come in.
+struct Doors {
+    api: TcpListener,
+    /// Where the API speaks HTTPS.
+    tls: Option<(Tls, Renewal)>,
+    admin: Option<TcpListener>,
+}
+
+impl Doors {
+    async fn open(args: &ServeArgs) -> anyhow::Result<Self> {
+        let api = bind(&args.listen.listen, "--listen").await?;
+        let admin = match &args.listen.admin_listen {
+            Some(address) => Some(bind(address, "--admin-listen").await?),
+            None => None,
+        };
+        let tls = args.listen.tls_files().map(Tls::read).transpose()?;
+        Ok(Self { api, tls, admin })
+    }
 }
 
 /// Serves until a signal, then drains.
 async fn serve(
     app: App,
     store: Store,
-    api: TcpListener,
-    admin: Option<TcpListener>,
+    doors: Doors,
     args: &ServeArgs,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let limits = connection_limits(&args.limits);
     let workers = Arc::new(Workers::start(args.listen.workers()).context("cannot start threads")?);
+    let Doors { api, tls, admin } = doors;
     if let Some(admin) = admin {
         // It answers until the very end, so that the drain can be watched.
         let endpoint = app::health_endpoint(app.clone());
         let workers = Arc::clone(&workers);
-        tokio::spawn(listener::serve(admin, endpoint, limits, workers, std::future::pending()));
+        let for_ever = std::future::pending();
+        tokio::spawn(listener::serve(admin, None, endpoint, limits, workers, for_ever));
     }
+    let tls = tls.map(|(tls, renewal)| {
+        tokio::spawn(renewal.run());
+        tls
+    });
     let (stop, mut stopped) = watch::channel(());
     let stopped = async move {
         // A dropped sender is a reason to stop as well.
         let _: Result<(), watch::error::RecvError> = stopped.changed().await;
     };
     let endpoint = app::endpoint(app.clone());
-    let serving = tokio::spawn(listener::serve(api, endpoint, limits, workers, stopped));
+    let serving = tokio::spawn(listener::serve(api, tls, endpoint, limits, workers, stopped));
     tokio::select! {
         biased;
         () = signals.next() => {}
@@ -153,22 +175,25 @@ async fn start(bucket: &Bucket, args: &ServeArgs) -> anyhow::Result<Store> {
 
 /// Tells on standard output where the service is, where its data is and what to try. That nobody
 /// reads it is no reason not to serve.
-fn announce(address: SocketAddr, admin: Option<&TcpListener>, bucket: &Bucket, kinds: Kinds) {
+fn announce(address: SocketAddr, doors: &Doors, bucket: &Bucket, kinds: Kinds) {
     if !address.ip().is_loopback() && kinds.is_none() {
         warn!(
             %address,
             "listening without authentication: everyone who reaches this address can change and \
              delete movies; put a gateway before it, or listen on 127.0.0.1"
         );
-    } else if !address.ip().is_loopback() {
+    } else if !address.ip().is_loopback() && doors.tls.is_none() {
         warn!(
             %address,
             "listening without encryption: whoever is on the way can read passwords and tokens; \
-             put a gateway with TLS before it, or listen on 127.0.0.1"
+             name a certificate with --tls-cert, put a gateway with TLS before it, or listen on \
+             127.0.0.1"
         );
     }
-    let mut text = format!("listening on http://{address}\n");
-    if let Some(admin) = admin.and_then(|socket| socket.local_addr().ok()) {
+    let scheme = if doors.tls.is_some() { "https" } else { "http" };
+    let mut text = format!("listening on {scheme}://{address}\n");
+    let admin = doors.admin.as_ref().and_then(|socket| socket.local_addr().ok());
+    if let Some(admin) = admin {
         text += &format!("livez and readyz on http://{admin}\n");
     }
     // The unspecified address is every one of this machine; loopback is one that curl can take.
@@ -176,7 +201,7 @@ fn announce(address: SocketAddr, admin: Option<&TcpListener>, bucket: &Bucket, k
         ip if ip.is_unspecified() => format!("127.0.0.1:{}", address.port()),
         _ => address.to_string(),
     };
-    let api = format!("http://{host}/api/movies");
+    let api = format!("{scheme}://{host}/api/movies");
     text += &format!(
         "data in {}
 
@@ -186,7 +211,7 @@ Try:
   curl -X GET {api}/query?year=2010
   curl -X GET {api}/query?name=Inception2
   curl -X GET '{api}/query?name=Inception2&year=2010'
-Documentation: http://{host}/docs
+Documentation: {scheme}://{host}/docs
 ",
         bucket.url()
     );

@@ -34,7 +34,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(600);
 const AUDITOR: Replica = Replica(0);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 10] = [
+pub const MUTANTS: [Mutant; 11] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -42,6 +42,7 @@ pub const MUTANTS: [Mutant; 10] = [
     Mutant::ForgetJudged,
     Mutant::IgnorePrecondition,
     Mutant::HalfGroup,
+    Mutant::TrustForesight,
     Mutant::AnyNotFoundIsAbsence,
     Mutant::ForgetJudgedInCheckpoint,
     Mutant::ForgetChangeTimeInCheckpoint,

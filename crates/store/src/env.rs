@@ -4,10 +4,11 @@
     reason = "this is the door; everything else in the store must come through it"
 )]
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::runtime::Handle;
@@ -58,6 +59,8 @@ pub enum Mutant {
     IgnorePrecondition,
     /// A refused group keeps the ops before the refused one.
     HalfGroup,
+    /// A batch judged ahead is sent whatever came to stand before it.
+    TrustForesight,
     /// Any 404 is taken for absence.
     AnyNotFoundIsAbsence,
     /// A checkpoint does not hold the ids of judged batches.
@@ -155,20 +158,28 @@ impl Env {
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs work that may take over a millisecond off the runtime's threads.
-    ///
-    /// Dropping the future does not stop the work.
-    pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        match &self.inner.compute {
-            Compute::Inline => work(),
-            Compute::Threads(runtime) => match runtime.spawn_blocking(work).await {
-                Ok(done) => done,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime ends, and with it whoever waits.
-                    Err(_ended) => std::future::pending().await,
+    /// Runs work that may take over a millisecond off the runtime's threads. It begins at once,
+    /// whenever the future is awaited, and dropping that does not stop it.
+    pub fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let begun = match &self.inner.compute {
+            Compute::Inline => Either::Left(ready(work())),
+            Compute::Threads(runtime) => Either::Right(runtime.spawn_blocking(work)),
+        };
+        async {
+            match begun {
+                Either::Left(done) => done.await,
+                Either::Right(working) => match working.await {
+                    Ok(done) => done,
+                    Err(error) => match error.try_into_panic() {
+                        Ok(panic) => std::panic::resume_unwind(panic),
+                        // The runtime ends, and with it whoever waits.
+                        Err(_ended) => std::future::pending().await,
+                    },
                 },
-            },
+            }
         }
     }
 

@@ -44,7 +44,7 @@ pub struct AuthArgs {
     #[arg(long, value_name = "DURATION", env = "MOVIES_TOKEN_LIFETIME", value_parser = some_time)]
     #[arg(default_value = "1h")]
     pub token_lifetime: Duration,
-    /// Where clients reach this service, such as https://films.example: who issues its tokens and
+    /// Where clients reach this service, such as `https://films.example`: who issues its tokens and
     /// whom they are for. The same on all replicas [default: tokens say movies-api]
     #[arg(long, value_name = "URL", env = "MOVIES_PUBLIC_URL", value_parser = public_url)]
     pub public_url: Option<String>,

@@ -5,13 +5,11 @@
 #![expect(clippy::doc_markdown, reason = "these comments are the text of --help, not Markdown")]
 
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use movies_store::movie::MovieLimits;
 use movies_store::prune::Before;
 use movies_store::{Env, Options};
@@ -20,6 +18,7 @@ use crate::app::{Collections, Origins, PreconditionStatus, Settings};
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
+mod listen;
 mod transfer;
 mod values;
 
@@ -29,6 +28,7 @@ use values::{
 };
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
+pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
@@ -180,36 +180,6 @@ pub struct CatalogueArgs {
     replica: Option<String>,
 }
 
-/// Where requests come in.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Listening")]
-pub struct ListenArgs {
-    /// Address of the API, HTTP/1.1 and h2c; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", env = "MOVIES_LISTEN", default_value = "127.0.0.1:5000")]
-    pub listen: String,
-    /// Address of a second listener for /livez and /readyz, which are then there only
-    #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
-    pub admin_listen: Option<String>,
-    /// Threads that serve [default: one a core]
-    #[arg(long, value_name = "N", env = "MOVIES_WORKERS")]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub workers: Option<u16>,
-    /// After a signal to stop, requests and writes in flight get this long; a second signal ends
-    /// at once
-    #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_TIMEOUT", value_parser = duration)]
-    #[arg(default_value = "25s")]
-    pub drain_timeout: Duration,
-}
-
-impl ListenArgs {
-    /// How many threads serve connections.
-    #[must_use]
-    pub fn workers(&self) -> NonZeroUsize {
-        let cores = || thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.workers.and_then(|count| NonZeroUsize::new(count.into())).unwrap_or_else(cores)
-    }
-}
-
 /// How conditional writes are answered, and to whose pages.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "API")]
@@ -350,6 +320,21 @@ pub struct PruneArgs {
     pub dry_run: bool,
 }
 
+impl Cli {
+    /// Reads the command line and its variables; what is wrong ends the process. `--help` shows the
+    /// names of variables and never what they hold.
+    #[must_use]
+    pub fn read() -> Self {
+        let matches = without_values(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+fn without_values(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
+    command.mut_subcommands(without_values)
+}
+
 impl StoreArgs {
     /// The store's URL. Creates nothing.
     #[must_use]
@@ -404,6 +389,7 @@ impl ServeArgs {
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
+            https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
             public_url: self.auth.public_url.clone(),
             build: BUILD,
@@ -451,7 +437,6 @@ pub(crate) fn default_replica() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())

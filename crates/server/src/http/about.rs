@@ -9,8 +9,8 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, VARY,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    VARY,
 };
 use http::{HeaderMap, HeaderValue};
 use movies_store::key::{NAME_BYTES_MAX, YEAR_MAX};
@@ -18,7 +18,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_CACHE};
-use super::negotiate::{Form, HTML_POLICY, accept};
+use super::negotiate::{Form, HTML_POLICY, NO_REFERRER, accept};
 use super::precondition::TAGS_MAX;
 use super::problem::{self, Kind, NOT_FOUND, Problem, ProblemType, escape, page, to_line};
 use crate::app::{App, Settings};
@@ -38,10 +38,11 @@ use crate::openapi::{PathProblems, ProblemParameters};
 pub(crate) async fn start(State(app): State<App>, request: Request) -> Response {
     match form(&request) {
         Form::Html => {
-            let Settings { build, health_apart, .. } = app.settings();
+            let Settings { build, health_apart, https, .. } = app.settings();
             let ready = if *health_apart { "" } else { READY_ROW };
             let page = include_str!("../../ui/start.html")
                 .replace("{{build}}", &escape(build))
+                .replace("{{scheme}}", if *https { "https" } else { "http" })
                 .replace("{{host}}", &escape(host(&request)))
                 .replace("{{ready}}", ready);
             html(page)
@@ -248,7 +249,7 @@ pub(crate) async fn docs_asset(request: Request) -> Response {
 
 /// Swagger UI sets styles and draws images from data URLs; its scripts are its own files.
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
 fn docs_file(path: &str) -> Response {
@@ -279,7 +280,7 @@ fn docs_file(path: &str) -> Response {
     headers.insert(CONTENT_TYPE, content_type);
     headers.insert(CACHE_CONTROL, NO_CACHE);
     headers.insert(CONTENT_SECURITY_POLICY, DOCS_POLICY);
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, NO_REFERRER);
     response
 }
 

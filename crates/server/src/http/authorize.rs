@@ -108,7 +108,8 @@ pub(crate) fn service_url(app: &App, uri: &Uri, headers: &HeaderMap) -> Option<S
     };
     let authority = uri.authority().map(http::uri::Authority::as_str);
     let host = authority.or_else(|| headers.get(HOST)?.to_str().ok()).filter(is_host)?;
-    Some(format!("http://{host}"))
+    let scheme = if app.settings().https { "https" } else { "http" };
+    Some(format!("{scheme}://{host}"))
 }
 
 fn header(text: String) -> HeaderValue {

@@ -1,5 +1,6 @@
 //! Cross-origin requests (Fetch standard, section 3.3): which pages of other origins may read the
-//! answers, by the operator's choice. Credentials are never allowed: there are no cookies.
+//! answers, by the operator's choice. Credentials in the browser's sense are never allowed: there
+//! are no cookies, and a page sends its bearer token itself.
 
 use std::fmt;
 
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
 /// Every method of any route.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, PUT, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
 /// Every request header that is looked at and that a page may not send unasked. `Authorization` must
 /// be named: a `*` does not stand for it.
 const HEADERS: HeaderValue = HeaderValue::from_static(
@@ -20,7 +21,7 @@ const HEADERS: HeaderValue = HeaderValue::from_static(
 );
 /// One by one: what may not be named is a prefix.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "ETag, Link, Location, Retry-After, X-Request-Id, X-Total-Count, Movies-Outcome, Movies-Replayed, Movies-Version",
+    "ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id, X-Total-Count, Movies-Outcome, Movies-Replayed, Movies-Version",
 );
 const MAX_AGE_SECONDS: u32 = 24 * 60 * 60;
 const ANY: HeaderValue = HeaderValue::from_static("*");

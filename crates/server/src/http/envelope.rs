@@ -16,7 +16,9 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::{
+    CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
@@ -31,6 +33,10 @@ use crate::audit::Line;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// A browser takes every answer for what its type says, and for nothing that runs.
+const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
+/// For a year (RFC 6797). Not for subdomains: they may be somebody else's.
+const BY_HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The longest request id that is taken over from a client.
 const REQUEST_ID_CHARS_MAX: usize = 128;
 
@@ -61,7 +67,7 @@ impl Endpoint {
     /// is committed even when the future is dropped.
     pub async fn answer(&self, request: Request) -> Response {
         let settings = self.app.settings();
-        let sender = Sender::of(&request, settings);
+        let sender = Sender::of(&request, settings, self.hosts);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
             .then_some(settings.request_deadline);
@@ -115,10 +121,11 @@ struct Sender {
     accept: Option<HeaderValue>,
     grant: Grant,
     is_head: bool,
+    is_https: bool,
 }
 
 impl Sender {
-    fn of(request: &Request, settings: &Settings) -> Self {
+    fn of(request: &Request, settings: &Settings, hosts: Hosts) -> Self {
         let headers = request.headers();
         Self {
             started: Instant::now(),
@@ -127,6 +134,8 @@ impl Sender {
             accept: accept(headers),
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
+            // The listener for health alone is always plain.
+            is_https: settings.https && hosts == Hosts::Configured,
         }
     }
 
@@ -148,6 +157,10 @@ impl Sender {
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
         headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
+        if self.is_https {
+            headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);
+        }
         if let Some(traceparent) = self.traceparent {
             headers.insert(TRACEPARENT, traceparent);
         }

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -30,16 +30,18 @@ pub(crate) enum Form {
     Html,
 }
 
-/// What a page may load: its own inline style, nothing else.
+/// What a page may load: its own inline style, nothing else; it stands in no frame, sends no form
+/// and does not tell where its reader comes from.
 pub(crate) const HTML_POLICY: [(HeaderName, HeaderValue); 2] = [
     (
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         ),
     ),
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, NO_REFERRER),
 ];
+pub(crate) const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 
 impl Form {
     pub(crate) fn preferred(accept: Option<&HeaderValue>) -> Self {

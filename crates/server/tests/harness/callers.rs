@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::Value;
 
-use super::{Answer, Launch, Server, folder};
+use super::{Answer, Launch, Server, folder, keep_secret};
 
 /// A users file, changed by the commands that people use.
 #[derive(Debug)]
@@ -45,12 +45,14 @@ impl Users {
 
     #[track_caller]
     pub(crate) fn add(&self, name: &str, password: &str, role: &str) {
+        keep_secret(password);
         let add = self.command(&format!("add {name} --role {role}")).input(password).run();
         assert_eq!(add.code, Some(0), "{add:?}");
     }
 
     #[track_caller]
     pub(crate) fn change(&self, line: &str, input: &str) {
+        keep_secret(input);
         let done = self.command(line).input(input).run();
         assert_eq!(done.code, Some(0), "{done:?}");
     }

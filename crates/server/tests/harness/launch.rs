@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::secrets;
 use super::wire::{Answer, Ask};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_movies-api");
@@ -72,12 +73,12 @@ impl Launch {
         self
     }
 
-    pub(crate) fn env(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        self.command.envs(variables);
-        self
+    pub(crate) fn env(self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        variables.into_iter().fold(self, |launch, (name, value)| launch.var(&name, &value))
     }
 
     pub(crate) fn var(mut self, name: &str, value: &str) -> Self {
+        secrets::of_variable(name, value);
         self.command.env(name, value);
         self
     }
@@ -110,6 +111,7 @@ impl Launch {
         let mut server = self.spawn();
         let line = server.next_line();
         let address = line.strip_prefix("listening on http://");
+        let address = address.or_else(|| line.strip_prefix("listening on https://"));
         let address = address.unwrap_or_else(|| panic!("{line:?} {}", server.log()));
         server.address = address.parse().expect("an address with a port");
         server
@@ -145,11 +147,13 @@ impl Launch {
         let mut child = self.command.spawn().expect("the binary starts");
         let (lines, stdout) = channel();
         let out = child.stdout.take().expect("standard output is piped");
+        let answers = Arc::new(Mutex::new(String::new()));
+        let printed = Arc::clone(&answers);
         let out_reader = std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
+                *printed.lock().expect("no reader panics") += &(line.clone() + "\n");
+                // Whether anybody waits for the line or not, it was told.
+                drop(lines.send(line));
             }
         });
         let log = Arc::new(Mutex::new(Vec::new()));
@@ -165,6 +169,7 @@ impl Launch {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             stdout: Mutex::new(stdout),
+            answers,
             log,
             readers: vec![out_reader, err_reader],
         }
@@ -179,12 +184,14 @@ pub(crate) struct Finished {
     pub(crate) stderr: String,
 }
 
-/// A running server; dropping it kills it.
+/// A running server; dropping it kills it, and fails where it has told a secret.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
     stdout: Mutex<Receiver<String>>,
+    /// All of standard output.
+    answers: Arc<Mutex<String>>,
     log: Arc<Mutex<Vec<u8>>>,
     readers: Vec<std::thread::JoinHandle<()>>,
 }
@@ -291,5 +298,13 @@ impl Drop for Server {
         // An error says that it has ended already.
         drop(self.child.kill());
         drop(self.child.wait());
+        for reader in self.readers.drain(..) {
+            drop(reader.join());
+        }
+        // A second panic would hide the first.
+        if !std::thread::panicking() {
+            secrets::none_in(self.answers.lock().expect("no reader panics").as_bytes());
+            secrets::none_in(&self.log.lock().expect("no reader panics"));
+        }
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::secrets;
+
 /// No answer takes this long; a test that waits longer fails instead of hanging.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -72,7 +74,11 @@ impl Answer {
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let headers = lines.filter_map(|line| line.split_once(": "));
         let headers = headers.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-        Some(Self { status, headers, body: bytes[end + 4..].to_vec() })
+        let body = bytes[end + 4..].to_vec();
+        if body.starts_with(b"{\"access_token\"") {
+            secrets::of_body(&body);
+        }
+        Some(Self { status, headers, body })
     }
 }
 
@@ -122,6 +128,7 @@ impl Ask {
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        secrets::of_header(name, value);
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -139,6 +146,9 @@ impl Ask {
     }
 
     pub(crate) fn body(mut self, body: &[u8]) -> Self {
+        if self.path.starts_with("/login") {
+            secrets::of_body(body);
+        }
         self.body = Some(body.to_vec());
         self
     }

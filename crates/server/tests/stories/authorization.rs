@@ -136,11 +136,11 @@ fn a_token_counts_in_the_one_header_and_nowhere_else() {
 fn a_role_allows_what_it_says_and_no_more() {
     let users = Users::none();
     for role in ["reader", "writer", "admin"] {
-        users.add(role, "password", role);
+        users.add(role, "open-sesame-1", role);
     }
     let server = users.serve("memory://").start();
     let [reader, writer, admin] =
-        ["reader", "writer", "admin"].map(|role| server.login(role, "password"));
+        ["reader", "writer", "admin"].map(|role| server.login(role, "open-sesame-1"));
     let other = "/api/collections/other.json";
     for (token, method, path, status) in [
         (&reader, "PUT", MOVIE, 403),
@@ -167,13 +167,13 @@ fn a_role_allows_what_it_says_and_no_more() {
 #[test]
 fn a_role_in_one_collection_is_a_role_there_alone() {
     let users = Users::of_the_seed("admin");
-    users.add("ann", "password", "writer:ann.json,reader:shared.json");
+    users.add("ann", "open-sesame-1", "writer:ann.json,reader:shared.json");
     let server = users.serve("memory://").start();
     let admin = server.login("testuser", "testpassword");
     for file in ["ann.json", "shared.json", "secret.json"] {
         assert_eq!(server.status(&admin, "PUT", &format!("{MOVIE}?filename={file}")), 201);
     }
-    let ann = server.login("ann", "password");
+    let ann = server.login("ann", "open-sesame-1");
     for (method, file, status) in [
         ("PUT", "ann.json", 200),
         ("GET", "ann.json", 200),
@@ -290,12 +290,13 @@ fn a_pseudonym_keeps_the_name_out_of_log_and_lines_and_is_the_same_on_all_replic
 #[test]
 fn an_idempotency_key_belongs_to_whoever_sent_it() {
     let users = Users::of_the_seed("writer");
-    users.add("ann", "password", "writer");
+    users.add("ann", "open-sesame-1", "writer");
     let server = users.serve("memory://").start();
     let put = |token: &str, path: &str| {
         server.ask("PUT", path).bearer(token).header("Idempotency-Key", "k1").json("{}").send()
     };
-    let (one, ann) = (server.login("testuser", "testpassword"), server.login("ann", "password"));
+    let (one, ann) =
+        (server.login("testuser", "testpassword"), server.login("ann", "open-sesame-1"));
     put(&one, MOVIE).is(201);
     let again = put(&one, MOVIE).is(201);
     assert_eq!(again.header("movies-replayed"), Some("true"));

@@ -45,7 +45,7 @@ fn the_pages_of_named_origins_are_let_in() {
             assert_eq!(
                 answer.header("access-control-expose-headers"),
                 Some(
-                    "ETag, Link, Location, Retry-After, X-Request-Id, X-Total-Count, Movies-Outcome, Movies-Replayed, Movies-Version"
+                    "ETag, Link, Location, Retry-After, WWW-Authenticate, X-Request-Id, X-Total-Count, Movies-Outcome, Movies-Replayed, Movies-Version"
                 ),
             );
             assert_eq!(answer.header("access-control-allow-credentials"), None);
@@ -53,9 +53,17 @@ fn the_pages_of_named_origins_are_let_in() {
         let answer = preflight(&server, origin);
         assert_eq!(answer.header("access-control-allow-origin"), Some(origin));
         assert_eq!(answer.header("access-control-max-age"), Some("86400"));
-        assert_eq!(answer.header("access-control-allow-methods"), Some("GET, HEAD, PUT, DELETE"));
+        let methods = answer.header("access-control-allow-methods");
+        assert_eq!(methods, Some("GET, HEAD, POST, PUT, DELETE"));
         let headers = answer.header("access-control-allow-headers").unwrap().to_lowercase();
-        for name in ["content-type", "if-match", "if-none-match", "idempotency-key", "prefer"] {
+        for name in [
+            "authorization",
+            "content-type",
+            "if-match",
+            "if-none-match",
+            "idempotency-key",
+            "prefer",
+        ] {
             assert!(headers.split(", ").any(|header| header == name), "{name}: {headers}");
         }
         assert_eq!(answer.header("access-control-allow-credentials"), None);
@@ -100,6 +108,9 @@ fn every_page_is_let_in_by_a_star() {
     assert_eq!(answer.header("access-control-allow-credentials"), None);
     let answer = preflight(&server, "https://anyone.example");
     assert_eq!(answer.header("access-control-allow-origin"), Some("*"));
+    // To a browser a star here would not stand for it.
+    let headers = answer.header("access-control-allow-headers").unwrap();
+    assert!(headers.starts_with("Authorization, "), "{headers}");
 }
 
 #[test]

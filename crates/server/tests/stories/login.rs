@@ -3,7 +3,7 @@
 use movies_sim::s3::{S3Options, S3Server};
 use serde_json::Value;
 
-use crate::harness::{Answer, Launch, Server, Users, folder, wait_until};
+use crate::harness::{Answer, Launch, Server, Users, folder, keep_secret, wait_until};
 
 const BAD: &str = "{\"msg\":\"Bad username or password\"}\n";
 
@@ -16,7 +16,9 @@ fn new_key() -> String {
     let (users, home) = (Users::of_the_seed("reader"), folder());
     let data = home.path().join("data");
     drop(users.serve(data.to_str().unwrap()).start());
-    std::fs::read_to_string(home.path().join("data.token-key")).unwrap()
+    let key = std::fs::read_to_string(home.path().join("data.token-key")).unwrap();
+    keep_secret(&key);
+    key
 }
 
 fn key_ids(server: &Server) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod bodies;
+mod browsers;
 mod checkpoints;
 mod codings;
 mod collections;
@@ -18,11 +19,15 @@ mod limits;
 mod login;
 mod names;
 mod options;
+mod permissions;
 mod providers;
 mod publication;
 mod races;
 mod refusals;
 mod replicas;
+mod roles;
 mod routes;
+mod secrets;
 mod seed;
+mod tls;
 mod trouble;

@@ -1,5 +1,7 @@
-//! Who may do what: the two pairs of credentials, and the permissions that a quirk takes away.
-//! Signatures themselves are checked by `s3s`.
+//! Who may do what: the two pairs of credentials, those of a role, and the permissions that a quirk
+//! takes away. Signatures themselves are checked by `s3s`.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
@@ -22,8 +24,49 @@ pub(super) const FULL: Credentials =
 pub(super) const READ_ONLY: Credentials =
     Credentials { access_key: "AKIDREADER", secret_key: "another secret of the tests" };
 
-/// Knows the two keys.
-pub(super) struct Keys;
+/// Credentials of a role, as STS and metadata endpoints give them: good until they are withdrawn.
+#[derive(Clone, Debug)]
+pub struct RoleCredentials {
+    /// The key's name.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+    /// What every request with this key must carry.
+    pub session_token: String,
+}
+
+/// The credentials of roles that are good now. A cheap handle.
+#[derive(Clone, Default)]
+pub(super) struct Roles {
+    good: Arc<Mutex<Vec<RoleCredentials>>>,
+}
+
+impl Roles {
+    pub(super) fn issue(&self, access_key: &str) -> RoleCredentials {
+        let issued = RoleCredentials {
+            access_key: access_key.to_owned(),
+            secret_key: format!("the secret of {access_key}"),
+            session_token: format!("the session of {access_key}"),
+        };
+        self.good.lock().unwrap_or_else(PoisonError::into_inner).push(issued.clone());
+        issued
+    }
+
+    pub(super) fn withdraw(&self, access_key: &str) {
+        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.retain(|credentials| credentials.access_key != access_key);
+    }
+
+    fn find(&self, access_key: &str) -> Option<RoleCredentials> {
+        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
+        good.iter().find(|credentials| credentials.access_key == access_key).cloned()
+    }
+}
+
+/// Knows the two keys and those of roles.
+pub(super) struct Keys {
+    pub(super) roles: Roles,
+}
 
 #[async_trait::async_trait]
 impl S3Auth for Keys {
@@ -32,6 +75,7 @@ impl S3Auth for Keys {
             .iter()
             .find(|known| known.access_key == access_key)
             .map(|known| SecretKey::from(known.secret_key))
+            .or_else(|| Some(SecretKey::from(self.roles.find(access_key)?.secret_key)))
             .ok_or_else(|| {
                 s3_error!(
                     InvalidAccessKeyId,
@@ -44,6 +88,7 @@ impl S3Auth for Keys {
 /// Allows by credentials and quirks.
 pub(super) struct Permissions {
     pub(super) faults: Faults,
+    pub(super) roles: Roles,
 }
 
 #[async_trait::async_trait]
@@ -52,6 +97,12 @@ impl S3Access for Permissions {
         let Some(credentials) = context.credentials() else {
             return Err(denied());
         };
+        if let Some(role) = self.roles.find(&credentials.access_key) {
+            let token = context.headers().get("x-amz-security-token");
+            if token.is_none_or(|token| token != role.session_token.as_str()) {
+                return Err(s3_error!(InvalidToken, "The provided token is malformed."));
+            }
+        }
         let quirks = self.faults.quirks();
         let allowed = match context.s3_op().name() {
             "GetObject" | "HeadObject" | "HeadBucket" => true,

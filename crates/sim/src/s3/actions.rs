@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, Method, Uri};
 use percent_encoding::percent_decode_str;
 
@@ -69,6 +69,7 @@ pub(super) struct Target {
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) conditional: bool,
+    pub(super) access_key: String,
 }
 
 impl Target {
@@ -81,8 +82,16 @@ impl Target {
             bucket: bucket.to_owned(),
             key,
             conditional: headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH),
+            access_key: access_key(headers).unwrap_or_default().to_owned(),
         }
     }
+}
+
+/// Of `AWS4-HMAC-SHA256 Credential=<key>/<date>/…`.
+fn access_key(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    credential.split_once('/').map(|(key, _)| key)
 }
 
 /// What the client was told.
@@ -107,6 +116,8 @@ pub struct Action {
     pub key: String,
     /// Whether it carried `If-Match` or `If-None-Match`.
     pub conditional: bool,
+    /// The name of the key that signed it; empty without one.
+    pub access_key: String,
     /// What the client was told.
     pub outcome: Outcome,
     /// The fault that a rule brought upon it; [`Fault::NONE`] without.
@@ -121,8 +132,8 @@ pub(super) struct Actions {
 
 impl Actions {
     pub(super) fn record(&self, target: Target, fault: Fault, outcome: Outcome) {
-        let Target { operation, bucket, key, conditional } = target;
-        let action = Action { operation, bucket, key, conditional, outcome, fault };
+        let Target { operation, bucket, key, conditional, access_key } = target;
+        let action = Action { operation, bucket, key, conditional, access_key, outcome, fault };
         self.list.lock().unwrap_or_else(PoisonError::into_inner).push(action);
     }
 

@@ -45,7 +45,8 @@ use bytes::Bytes;
 use s3s::service::S3ServiceBuilder;
 use tokio::sync::oneshot;
 
-use access::{Credentials, FULL, Keys, Permissions, READ_ONLY};
+pub use access::RoleCredentials;
+use access::{Credentials, FULL, Keys, Permissions, READ_ONLY, Roles};
 use actions::Actions;
 pub use actions::{Action, Operation, Outcome};
 pub use faults::{Answer, Effect, Fault, Faults, Quirks, Rule};
@@ -84,6 +85,7 @@ pub struct S3Server {
     objects: Arc<Objects>,
     faults: Faults,
     actions: Arc<Actions>,
+    roles: Roles,
     /// Dropped to stop the thread.
     stop: Option<oneshot::Sender<Infallible>>,
     thread: Option<JoinHandle<()>>,
@@ -103,10 +105,11 @@ impl S3Server {
         let faults = Faults::new(options.quirks, options.seed);
         let actions = Arc::new(Actions::default());
 
+        let roles = Roles::default();
         let operations = Operations { objects: Arc::clone(&objects), faults: faults.clone() };
         let mut builder = S3ServiceBuilder::new(operations);
-        builder.set_auth(Keys);
-        builder.set_access(Permissions { faults: faults.clone() });
+        builder.set_auth(Keys { roles: roles.clone() });
+        builder.set_access(Permissions { faults: faults.clone(), roles: roles.clone() });
         let serving = Serving {
             service: builder.build(),
             faults: faults.clone(),
@@ -133,6 +136,7 @@ impl S3Server {
             objects,
             faults,
             actions,
+            roles,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -161,6 +165,23 @@ impl S3Server {
     /// The same with credentials that may read and list, and nothing else.
     pub fn read_only_env(&self) -> Vec<(String, String)> {
         self.env_of(READ_ONLY)
+    }
+
+    /// The variables that lead there, without credentials.
+    pub fn anonymous_env(&self) -> Vec<(String, String)> {
+        let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        self.env().into_iter().filter(|(name, _)| !keys.contains(&name.as_str())).collect()
+    }
+
+    /// Makes credentials of a role that may do everything, as STS would; good until they are
+    /// withdrawn.
+    pub fn issue(&self, access_key: &str) -> RoleCredentials {
+        self.roles.issue(access_key)
+    }
+
+    /// Ends credentials of a role.
+    pub fn withdraw(&self, access_key: &str) {
+        self.roles.withdraw(access_key);
     }
 
     /// Keys and bodies of the first bucket as they are now.

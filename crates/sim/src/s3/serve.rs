@@ -54,7 +54,10 @@ pub(super) async fn accept(
             tokio::spawn(async move {
                 let service = service_fn(move |request| answer(serving.clone(), request));
                 // An error is a client that went away, or a reset that a test asked for.
+                // And one that went away after a whole request has asked for all of it: without
+                // half-closed connections its request would end with it, at times unread.
                 http1::Builder::new()
+                    .half_close(true)
                     .serve_connection(TokioIo::new(stream), service)
                     .await
                     .unwrap_or(());

@@ -22,6 +22,8 @@ use crate::genesis;
 use crate::key::{CollectionName, Timestamp};
 
 mod connector;
+mod credentials;
+mod failure;
 mod folder;
 mod pace;
 mod remote;
@@ -29,6 +31,8 @@ mod replace;
 
 use connector::ServerClock;
 pub use connector::{Refused, UnprovenAbsence};
+pub(crate) use failure::Failure;
+use failure::{chain, said};
 pub(crate) use folder::Folder;
 pub(crate) use pace::deadline;
 pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
@@ -65,15 +69,6 @@ pub(crate) enum Got {
     Absent,
     /// It is there, of a size that was not wanted.
     Declined(ObjectMeta),
-}
-
-/// Why a request gave no answer that can be used.
-#[derive(Clone, Debug)]
-pub(crate) struct Failure {
-    /// What the bucket said and what to do.
-    pub(crate) reason: Arc<str>,
-    /// Whether the bucket surely did nothing, and will not do it the next time either.
-    pub(crate) is_final: bool,
 }
 
 /// What became of a conditional create.
@@ -125,7 +120,13 @@ impl Bucket {
             return Self::open_folder(&path).map_err(refuse);
         }
         let (container, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if container.is_empty() || container.contains(['@', '?', '#']) {
+        if container.contains(['@', ':']) {
+            // Not to be repeated: it may hold a secret.
+            let reason = "name the bucket alone, as in s3://bucket/prefix; credentials are taken \
+                          from the provider's variables";
+            return Err(Error::unsupported("the store's URL", reason));
+        }
+        if container.is_empty() || container.contains(['?', '#']) {
             return Err(refuse("name the bucket, as in s3://bucket/prefix".into()));
         }
         let prefix =
@@ -412,83 +413,6 @@ impl Bucket {
 impl std::fmt::Debug for Bucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Bucket").field(&self.inner.url).finish()
-    }
-}
-
-/// An error and everything below it.
-fn chain<'a>(
-    error: &'a (dyn std::error::Error + 'static),
-) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
-    std::iter::successors(Some(error), |error| error.source())
-}
-
-impl Failure {
-    pub(crate) fn passing(reason: impl Into<Arc<str>>) -> Self {
-        Self { reason: reason.into(), is_final: false }
-    }
-
-    pub(crate) fn lasting(reason: impl Into<Arc<str>>) -> Self {
-        Self { reason: reason.into(), is_final: true }
-    }
-
-    pub(crate) fn of_io(error: &std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                Self::lasting(format!("{error}; this user needs to read and write the folder"))
-            }
-            std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge => Self::lasting(format!("{error}; make room")),
-            _ => Self::passing(error.to_string()),
-        }
-    }
-
-    fn of(error: &object_store::Error) -> Self {
-        if let object_store::Error::PermissionDenied { .. } = error {
-            return Self::lasting(format!(
-                "permission denied: check the credentials; the service needs to get and put objects \
-                 and to list the bucket (on S3 s3:GetObject, s3:PutObject, s3:ListBucket: without \
-                 the last a missing object cannot be told from a hidden one) [{}]",
-                said(error)
-            ));
-        }
-        if let object_store::Error::Unauthenticated { .. } = error {
-            return Self::lasting(format!("the credentials are not accepted [{}]", said(error)));
-        }
-        for cause in chain(error) {
-            if let Some(refused) = cause.downcast_ref::<Refused>() {
-                return Self::lasting(refused.to_string());
-            }
-            if let Some(unproven) = cause.downcast_ref::<UnprovenAbsence>() {
-                return Self::passing(unproven.to_string());
-            }
-            if let Some(io) = cause.downcast_ref::<std::io::Error>()
-                && io.kind() != std::io::ErrorKind::Other
-            {
-                return Self::of_io(io);
-            }
-        }
-        Self::passing(said(error))
-    }
-
-    pub(crate) fn into_error(self, operation: &'static str, object: impl Into<String>) -> Error {
-        Error::unavailable(operation, object, self.reason)
-    }
-}
-
-/// What a provider said, on one line of bounded length.
-fn said(error: &object_store::Error) -> String {
-    let text = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let member = |name: &str| {
-        let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
-    };
-    // What the server itself says is worth more than how the client puts it.
-    match (member("Code"), member("Message")) {
-        (Some(code), message) => {
-            connector::shortened(&format!("{code}: {}", message.unwrap_or_default()))
-        }
-        _ => connector::shortened(&text),
     }
 }
 

@@ -8,6 +8,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use super::connector::{self, Connector, ServerClock};
+use super::credentials;
 
 const CONNECT_SECONDS_MAX: u64 = 5;
 const MIB: u64 = 1024 * 1024;
@@ -43,14 +44,11 @@ pub(super) fn open(
     let connector = Connector::new(Arc::clone(clock));
     let opened: object_store::Result<Arc<dyn ObjectStore>> = match scheme {
         "s3" => {
-            let mut builder = AmazonS3Builder::from_env();
-            for key in [AmazonS3ConfigKey::Endpoint, AmazonS3ConfigKey::S3Endpoint] {
-                // An empty variable means none, as other AWS tools take it.
-                if builder.get_config_value(&key).is_some_and(|value| value.is_empty()) {
-                    return Err("AWS_ENDPOINT_URL is empty; unset it or name the endpoint".into());
-                }
-            }
-            builder = builder.with_bucket_name(container).with_allow_http(true);
+            let variables = std::env::vars_os().filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.into_string().ok()?))
+            });
+            let builder = from_variables(variables)?.with_bucket_name(container);
+            let builder = credentials::install(builder.with_allow_http(true))?;
             builder
                 .with_retry(retry)
                 .with_client_options(options)
@@ -82,6 +80,23 @@ pub(super) fn open(
     opened.map_err(|error| error.to_string())
 }
 
+/// What AWS's variables say. An empty one says nothing, as other AWS tools take it; but an empty
+/// endpoint would mean AWS itself, which somebody who writes one does not want.
+fn from_variables(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<AmazonS3Builder, String> {
+    let mut builder = AmazonS3Builder::new();
+    for (name, value) in variables.filter(|(name, _)| name.starts_with("AWS_")) {
+        let Ok(key) = name.to_ascii_lowercase().parse() else { continue };
+        if !value.is_empty() {
+            builder = builder.with_config(key, value);
+        } else if matches!(key, AmazonS3ConfigKey::Endpoint | AmazonS3ConfigKey::S3Endpoint) {
+            return Err(format!("{name} is empty; unset it or name the endpoint"));
+        }
+    }
+    Ok(builder)
+}
+
 #[cfg(test)]
 mod tests {
     use object_store::ClientConfigKey;
@@ -91,5 +106,19 @@ mod tests {
     #[test]
     fn the_client_cuts_no_transfer_by_itself() {
         assert_eq!(options().get_config_value(&ClientConfigKey::Timeout), None);
+    }
+
+    #[test]
+    fn an_empty_variable_says_nothing_but_an_empty_endpoint_is_a_mistake() {
+        let read = |name: &str, value: &str| {
+            from_variables([(name.to_owned(), value.to_owned())].into_iter())
+        };
+        let key = AmazonS3ConfigKey::AccessKeyId;
+        let empty = read("AWS_ACCESS_KEY_ID", "").unwrap();
+        assert_eq!(empty.get_config_value(&key), None);
+        let set = read("AWS_ACCESS_KEY_ID", "AKID").unwrap();
+        assert_eq!(set.get_config_value(&key).as_deref(), Some("AKID"));
+        let told = read("AWS_ENDPOINT_URL", "").unwrap_err();
+        assert!(told.contains("AWS_ENDPOINT_URL is empty"), "{told}");
     }
 }

@@ -42,7 +42,7 @@ const RUN_MAX: Duration = Duration::from_secs(3_600);
 /// When checkpoints are written and how long they are kept.
 #[derive(Clone, Debug)]
 pub struct CheckpointOptions {
-    /// Commits of this many bytes since the last one call for the next, or a quarter of the
+    /// Commits of this many bytes since the last one call for the next, or a half of the
     /// state's bytes if that is more.
     pub commit_bytes: u64,
     /// So many commits since the last one call for the next: a bound on what a start replays.

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use super::load::{self, Listed};
 use super::manifest::Manifest;
 use super::retention::{self, Swept};
-use super::schedule::{Install, Schedule};
-use super::write::{Draft, Written};
+use super::schedule::{Cause, Install, Schedule};
+use super::write::{Draft, WRITES_MAX, Written};
 use super::{CheckpointOptions, RUN_MAX};
 use crate::collection::Shared;
 use crate::error::{Error, Result};
@@ -130,8 +130,8 @@ impl Checkpointer {
                 }
                 continue;
             }
-            let is_ours = self.shared.bell.schedule().began();
-            let run = env.timeout(RUN_MAX, self.once(is_ours)).await;
+            let cause = self.shared.bell.schedule().began();
+            let run = env.timeout(RUN_MAX, self.once(cause)).await;
             let done = run.unwrap_or_else(|| {
                 Err(Error::unavailable("write", "a checkpoint", "it takes too long"))
             });
@@ -193,13 +193,13 @@ impl Checkpointer {
     }
 
     /// Writes a checkpoint of the latest state, unless another replica has; then cleans up.
-    async fn once(&mut self, is_ours: bool) -> Result<Option<Written>> {
+    async fn once(&mut self, cause: Cause) -> Result<Option<Written>> {
         let mut listed = load::list(&self.log).await?;
         let state = self.shared.latest();
         let Some(hash) = state.hash else { return Ok(None) };
         let newest = listed.first().copied();
         if !self.distrusts {
-            if newest.is_some_and(|newest| self.another_serves(newest, &state, is_ours)) {
+            if newest.is_some_and(|newest| self.another_serves(newest, &state, cause)) {
                 self.resume_publication().await;
                 let env = self.log.env();
                 self.publisher.stand_back(env.instant() + env.jittered(self.options.patience));
@@ -213,7 +213,7 @@ impl Checkpointer {
             base: self.base.as_ref(),
             file_bytes: self.options.file_bytes,
             writer: Arc::clone(&self.writer),
-            press: Semaphore::new(1),
+            press: Semaphore::new(if cause == Cause::Demand { WRITES_MAX } else { 1 }),
         };
         let written = draft.write(hash).await?;
         if newest.is_none_or(|newest| newest.seq < state.seq) {
@@ -232,12 +232,12 @@ impl Checkpointer {
     /// Whether another replica is at work: it has written a checkpoint of all that we have, or one
     /// since we looked last, and it was another's commit that called for this one. What that does
     /// not cover is waited for anew.
-    fn another_serves(&self, newest: Listed, state: &State, is_ours: bool) -> bool {
+    fn another_serves(&self, newest: Listed, state: &State, cause: Cause) -> bool {
         let known = self.shared.checkpointed(newest.seq);
         if newest.seq >= state.seq {
             return true;
         }
-        if is_ours || newest.seq <= known {
+        if cause != Cause::Another || newest.seq <= known {
             return false;
         }
         let rest = Install {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 
 use tokio::sync::Semaphore;
 
@@ -22,9 +22,9 @@ use crate::key::{CommitHash, FileHash};
 use crate::log::Log;
 use crate::state::State;
 
-/// Requests for files under way at once. Each holds one compressed file; one more is in the
-/// making: a few tens of megabytes at most.
-const WRITES_MAX: usize = 4;
+/// Requests for files under way at once. Each holds one compressed file: with those in the making
+/// a few tens of megabytes at most.
+pub(super) const WRITES_MAX: usize = 4;
 /// So many idempotency keys make a file; fewer stand in the manifest.
 pub(super) const KEYS_A_FILE: usize = 2_048;
 /// How often the manifest is created before the run is given up.
@@ -38,7 +38,8 @@ pub(super) struct Draft<'a> {
     pub(super) base: Option<&'a Manifest>,
     pub(super) file_bytes: u64,
     pub(super) writer: Arc<str>,
-    /// One file is in the making at a time: one core, and one file's text in memory.
+    /// How many files are in the making at a time. One beside requests: one core, and one file's
+    /// text in memory. More where somebody waits for nothing else.
     pub(super) press: Semaphore,
 }
 
@@ -61,7 +62,7 @@ impl Draft<'_> {
     pub(super) async fn write(&self, hash: CommitHash) -> Result<Written> {
         let State { movies, judged, keys, .. } = self.state;
         let mut files = 0;
-        let pages = self.pages(&mut files).await?;
+        let (pages, sha256) = future::try_join(self.pages(&mut files), self.sha256()).await?;
         let (key_files, recent_keys) = self.keys(&mut files).await?;
         let forgets = self.log.env().has(Mutant::ForgetJudgedInCheckpoint);
         let mistimes = self.log.env().has(Mutant::ForgetChangeTimeInCheckpoint);
@@ -78,7 +79,7 @@ impl Draft<'_> {
             writer: Arc::clone(&self.writer),
             movies: movies.count(),
             wire_bytes: movies.wire_bytes(),
-            sha256: rendering::sha256(movies, self.log.env()).await,
+            sha256,
             judged: if forgets { Vec::new() } else { judged.iter().collect() },
             keys: keys.len() as u64,
             key_files,
@@ -104,6 +105,12 @@ impl Draft<'_> {
             .await?;
         *written += sent.iter().filter(|(_, is_new)| *is_new).count();
         Ok(sent.into_iter().map(|(place, _)| place).collect())
+    }
+
+    /// Of the published rendering.
+    async fn sha256(&self) -> Result<Arc<str>> {
+        let _turn = self.press.acquire().await;
+        Ok(rendering::sha256(&self.state.movies, self.log.env()).await)
     }
 
     /// Sees that a piece's file is there; gives its place, and whether it had to be written.

@@ -156,6 +156,7 @@ impl Collection {
             batch_ops_max: options.batch_ops_max.clamp(1, COMMIT_OPS_MAX),
             queue: std::collections::VecDeque::new(),
             offer: None,
+            ahead: None,
             creating: None,
             create_began: None,
             last_is_ours: false,

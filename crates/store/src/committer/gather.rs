@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::offer::{self, Offer, Phase};
+use super::offer::{Offer, Phase, Prepared};
 use super::{Committer, INLINE_BYTES_MAX};
 use crate::apply;
 use crate::bucket::Failure;
@@ -10,6 +10,8 @@ use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
+use crate::log::Log;
+use crate::state::State;
 
 /// A clock further off the bucket's must not stamp commits: it could expire every
 /// idempotency key.
@@ -19,9 +21,9 @@ const COMMIT_ROOM: usize = 4 * 1024;
 
 impl Committer {
     /// Takes all waiting groups, as far as one commit holds them.
-    pub(super) fn form_offer(&mut self) {
+    pub(super) fn form_offer(&mut self) -> Option<Offer> {
         if self.queue.is_empty() {
-            return;
+            return None;
         }
         if let Some(reason) = self.clock_is_off() {
             let error = Error::unavailable("write to", self.log.name().as_str(), reason);
@@ -29,7 +31,7 @@ impl Committer {
                 self.shared.left_queue(submission.bytes);
                 submission.answer(Err(error.clone()));
             }
-            return;
+            return None;
         }
         let (id, now) = (self.log.env().batch_id(), self.log.env().instant());
         let (mut groups, mut waiters, mut ops, mut bytes) =
@@ -49,10 +51,13 @@ impl Committer {
                 waiters.push(submission.reply);
             }
         }
-        if !groups.is_empty() {
-            let phase = if self.last_is_ours { Phase::Ready } else { Phase::Look };
-            self.offer = Some(Offer::new(self.batch(id, groups), waiters, phase, now));
-        }
+        let batch = self.batch(id, groups);
+        (!batch.groups.is_empty()).then(|| Offer::new(batch, waiters, self.first_phase(), now))
+    }
+
+    /// Whoever wrote the last commit may well be about to write the next one.
+    pub(super) fn first_phase(&self) -> Phase {
+        if self.last_is_ours { Phase::Ready } else { Phase::Look }
     }
 
     /// Why this machine's clock must not stamp a commit, if so.
@@ -87,24 +92,12 @@ impl Committer {
         }
         let Some(offer) = &mut self.offer else { return Ok(()) };
         if !is_prepared(offer) {
-            let commit = Commit {
-                format: self.state.format,
-                log: self.state.log,
-                seq,
-                at: self.log.env().now(),
-                writer: Arc::clone(&self.writer),
-                forward: None,
-                prev: self.state.hash,
-                batches: vec![offer.batch.clone()],
-            };
-            let (state, mutant) = (Arc::clone(&self.state), self.log.env().mutant());
-            let work = move || apply::prepare(&state, commit, mutant);
-            let (_, bytes, applied) = if offer.bytes > INLINE_BYTES_MAX {
+            let work = preparation(&self.log, &self.writer, Arc::clone(&self.state), &offer.batch);
+            offer.prepared = Some(if offer.bytes > INLINE_BYTES_MAX {
                 self.log.env().compute(work).await?
             } else {
                 work()?
-            };
-            offer.prepared = Some(offer::Prepared { seq, bytes, applied });
+            });
         }
         let Some(prepared) = offer.prepared.take() else { return Ok(()) };
         if self.log.env().has(Mutant::AnswerBeforeDurable) {
@@ -122,5 +115,30 @@ impl Committer {
         self.create_began = Some(self.log.env().instant());
         self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
         Ok(())
+    }
+}
+
+/// The work that makes a commit of one batch on `state`.
+pub(super) fn preparation(
+    log: &Log,
+    writer: &Arc<str>,
+    state: Arc<State>,
+    batch: &Batch,
+) -> impl FnOnce() -> Result<Prepared, Error> + Send + 'static {
+    let commit = Commit {
+        format: state.format,
+        log: state.log,
+        seq: state.seq.next(),
+        at: log.env().now(),
+        writer: Arc::clone(writer),
+        forward: None,
+        prev: state.hash,
+        batches: vec![batch.clone()],
+    };
+    let mutant = log.env().mutant();
+    move || {
+        let seq = commit.seq;
+        let (_, bytes, applied) = apply::prepare(&state, commit, mutant)?;
+        Ok(Prepared { seq, bytes, applied })
     }
 }

@@ -26,10 +26,12 @@ use crate::key::{BatchId, LogId, Seq};
 use crate::log::Log;
 use crate::state::State;
 
+mod ahead;
 mod gather;
 mod offer;
 mod reload;
 
+pub(crate) use ahead::Ahead;
 pub(crate) use offer::{Claim, Submission, Verdict};
 use offer::{Offer, Phase};
 
@@ -51,6 +53,8 @@ pub(crate) struct Committer {
     pub(crate) batch_ops_max: usize,
     pub(crate) queue: VecDeque<Submission>,
     pub(crate) offer: Option<Offer>,
+    /// The batch after it, where that is large and the offer is being created.
+    pub(crate) ahead: Option<Ahead>,
     pub(crate) creating: Option<BoxFuture<'static, Created>>,
     /// When the create under way began: if it succeeds, the state was current then.
     pub(crate) create_began: Option<Instant>,
@@ -89,6 +93,9 @@ impl Committer {
         if let Some(offer) = self.offer.take() {
             offer.answer_unknown();
         }
+        if let Some(ahead) = self.ahead.take() {
+            ahead.answer_error(&error);
+        }
         self.follower.stop(&error);
     }
 
@@ -97,6 +104,7 @@ impl Committer {
             if self.shared.is_closing()
                 && self.queue.is_empty()
                 && self.offer.is_none()
+                && self.ahead.is_none()
                 && self.submissions.is_empty()
             {
                 return End::Closed;
@@ -148,7 +156,10 @@ impl Committer {
             self.queue.push_back(submission);
         }
         if self.offer.is_none() {
-            self.form_offer();
+            self.offer = match self.ahead.take() {
+                Some(ahead) => Some(self.catch_up_with(ahead).await?),
+                None => self.form_offer(),
+            };
         }
         let now = self.log.env().instant();
         if self.creating.is_none()
@@ -158,6 +169,7 @@ impl Committer {
         {
             self.begin_create().await?;
         }
+        self.work_ahead();
         let settle = self.creating.is_none()
             && self
                 .offer

@@ -78,7 +78,10 @@ impl User {
             bail!("a line has a name, roles and a hash");
         };
         check_name(name)?;
-        let grants = Grants::parse_roles(roles).map_err(anyhow::Error::msg)?;
+        // What stands there is not repeated: it may be a password in the wrong place.
+        let grants = Grants::parse_roles(roles).map_err(|_what| {
+            anyhow::anyhow!("the second word is no role; write reader, writer or admin, or writer:other.json, several with commas")
+        })?;
         let hash = Hash::parse(hash)?;
         Ok(Self { name: name.to_owned(), grants, version: hash.version(), hash: Arc::new(hash) })
     }
@@ -260,6 +263,7 @@ mod tests {
             ("ann reader".to_owned(), "a line has"),
             (format!("ann reader {HASH} more"), "a line has"),
             (format!("ann owner {HASH}"), "no role"),
+            (format!("ann testpassword {HASH}"), "no role"),
             (format!("an:n reader {HASH}"), "name has"),
             ("ann reader testpassword".to_owned(), "no argon2id hash"),
             (format!("ann reader {weak}"), "no argon2id hash"),

@@ -26,8 +26,6 @@ const BATCH_BYTES_MAX: usize = 8 << 20;
 const QUEUED_MAX: usize = 3;
 /// How long a batch may wait for a bucket that is in trouble.
 const BATCH_DEADLINE: Duration = Duration::from_secs(600);
-/// How many movies are compared at once with the catalogue.
-const COMPARED: usize = 10_000;
 
 /// What became of the movies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +52,7 @@ struct Batch {
 /// What would be done to `state`, without doing it.
 pub(super) fn foresee(pile: &Pile, state: &State) -> Tally {
     let mut tally = Tally::default();
-    for json in pile.movies(0..pile.count()) {
+    for json in pile.runs().flatten() {
         let Ok(movie) = Movie::from_log(json) else { continue };
         match state.movies().get(movie.key()) {
             None => tally.created += 1,
@@ -116,9 +114,9 @@ pub(super) async fn store(
 fn make_batches(pile: &Pile, collection: &Collection, made: &mpsc::Sender<Batch>) {
     let mut ops = Vec::with_capacity(COMMIT_OPS_MAX);
     let (mut unchanged, mut bytes) = (0, 0);
-    for from in (0..pile.count()).step_by(COMPARED) {
+    for run in pile.runs() {
         let state = collection.latest();
-        for json in pile.movies(from..pile.count().min(from + COMPARED)) {
+        for json in run {
             let movie = movie(json);
             if stands_there(&state, movie.key(), movie.json()) {
                 unchanged += 1;
