@@ -17,6 +17,7 @@ use crate::committer::{Claim, Committer, Submission, Verdict};
 use crate::env::Mutant;
 use crate::error::{Error, Result};
 use crate::follower::{Follower, ProbeWaiter};
+use crate::gzip::Compressor;
 use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
 use crate::pins::{Pin, Pins};
@@ -136,7 +137,12 @@ struct Inner {
 
 impl Collection {
     /// Starts the owner of the tail, and the task that writes checkpoints.
-    pub(crate) fn start(log: Log, origin: Origin, options: &Options) -> Self {
+    pub(crate) fn start(
+        log: Log,
+        origin: Origin,
+        options: &Options,
+        compressor: Compressor,
+    ) -> Self {
         let shared = Arc::new(Shared::new(&origin, options));
         let Origin { state, notes, met_damage, .. } = origin;
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
@@ -150,6 +156,7 @@ impl Collection {
             follower: Follower::new(arrivals, poll, &log),
             log: log.clone(),
             shared: Arc::clone(&shared),
+            compressor,
             state,
             submissions: submitted,
             writer: options.replica.as_str().into(),

@@ -107,6 +107,7 @@ impl Committer {
                 prepared.applied.batches.first(),
             );
         }
+        self.compressor.follow(&self.state.movies, &prepared.applied.state.movies);
         let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
         offer.prepared = Some(prepared);
         if self.log.is_folder() {

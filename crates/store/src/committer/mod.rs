@@ -22,6 +22,7 @@ use crate::commit::{Batch, UNTIL_WINDOW, pruned_to};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::follower::{Arrival, Follower, Window};
+use crate::gzip::Compressor;
 use crate::key::{BatchId, LogId, Seq};
 use crate::log::Log;
 use crate::state::State;
@@ -49,6 +50,7 @@ pub(crate) struct Committer {
     pub(crate) state: Arc<State>,
     pub(crate) submissions: mpsc::Receiver<Submission>,
     pub(crate) follower: Follower,
+    pub(crate) compressor: Compressor,
     pub(crate) writer: Arc<str>,
     pub(crate) batch_ops_max: usize,
     pub(crate) queue: VecDeque<Submission>,

@@ -103,6 +103,18 @@ impl Compressor {
         made.await.ok()
     }
 
+    /// Begins the stream of movies that are about to be served, beside the caller's work, where
+    /// the stream of those `before` them was made: then somebody reads them in gzip, and finds the
+    /// next version ready as well. A version that nobody reads is the last that is made.
+    pub(crate) fn follow(&self, before: &Snapshot, movies: &Snapshot) {
+        if before.gzip().is_some() && movies.gzip().is_none() {
+            let (compressor, movies) = (self.clone(), movies.clone());
+            self.env.spawn(async move {
+                compressor.whole(&movies).await;
+            });
+        }
+    }
+
     /// A page's block: the kept one, or made now. Cancel safe: others who wait for the same block
     /// go on.
     pub async fn block(&self, page: &Arc<Page>) -> Block {

@@ -221,3 +221,19 @@ async fn what_does_not_fit_is_sent_but_not_kept() {
     block_by_block(&compressor, &others).await;
     assert!(compressor.kept_bytes() > 0);
 }
+
+#[tokio::test]
+async fn what_follows_a_stream_that_was_read_is_made_ahead() {
+    let compressor = compressor(PLENTY);
+    let movies = catalogue(100);
+    let after = movies.with(&Edits::from([(key(50), movie(50, 999))]), Seq(1));
+    compressor.follow(&movies, &after);
+    tokio::task::yield_now().await;
+    assert!(after.gzip().is_none(), "nobody reads it");
+    compressor.whole(&movies).await.unwrap();
+    let pages = compressor.pages_compressed();
+    compressor.follow(&movies, &after);
+    tokio::task::yield_now().await;
+    assert_eq!(compressor.pages_compressed(), pages + 1);
+    unzips_to(&after.gzip().expect("it is made").pieces().concat(), &plain(&after));
+}
