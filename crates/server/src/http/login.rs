@@ -33,7 +33,7 @@ pub(crate) struct Credentials {
     #[schema(example = "testuser")]
     username: String,
     /// The user's password.
-    #[schema(example = "testpassword", format = Password)]
+    #[schema(format = Password)]
     password: String,
 }
 
