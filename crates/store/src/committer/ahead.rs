@@ -64,7 +64,13 @@ impl Committer {
         let Ahead { mut offer, behind, preparing } = ahead;
         offer.phase = self.first_phase();
         if self.state.hash == behind || self.log.env().has(Mutant::TrustForesight) {
-            offer.prepared = Some(preparing.await?);
+            match preparing.await {
+                Ok(prepared) => offer.prepared = Some(prepared),
+                Err(error) => {
+                    offer.answer_error(&error);
+                    return Err(error);
+                }
+            }
         } else {
             // It was never sent, so its time may begin anew.
             offer.batch = self.batch(offer.batch.id, std::mem::take(&mut offer.batch.groups));

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use crc32fast::Hasher;
@@ -85,6 +85,12 @@ impl Compressor {
     /// `None`: send it [block](Self::block) by block. Cancel safe: others who wait for the same
     /// stream go on.
     pub async fn whole<'a>(&self, movies: &'a Snapshot) -> Option<&'a Whole> {
+        let whole = self.made(movies).await?;
+        whole.was_read.store(true, Ordering::Relaxed);
+        Some(whole)
+    }
+
+    async fn made<'a>(&self, movies: &'a Snapshot) -> Option<&'a Whole> {
         let made = movies.whole.get_or_try_init(|| async {
             let missing: Vec<_> = movies.pages().filter(|page| page.gzip.get().is_none()).collect();
             let bytes = missing.iter().map(|page| block_bytes_max(page)).sum();
@@ -104,13 +110,14 @@ impl Compressor {
     }
 
     /// Begins the stream of movies that are about to be served, beside the caller's work, where
-    /// the stream of those `before` them was made: then somebody reads them in gzip, and finds the
+    /// the stream of those `before` them was read: then somebody reads them in gzip, and finds the
     /// next version ready as well. A version that nobody reads is the last that is made.
     pub(crate) fn follow(&self, before: &Snapshot, movies: &Snapshot) {
-        if before.gzip().is_some() && movies.gzip().is_none() {
+        let was_read = |whole: &Whole| whole.was_read.load(Ordering::Relaxed);
+        if before.gzip().is_some_and(was_read) && movies.gzip().is_none() {
             let (compressor, movies) = (self.clone(), movies.clone());
             self.env.spawn(async move {
-                compressor.whole(&movies).await;
+                compressor.made(&movies).await;
             });
         }
     }
@@ -303,6 +310,8 @@ fn store(stream: &mut Vec<u8>, plain: &[u8], last: Last) {
 pub struct Whole {
     pieces: Vec<Bytes>,
     bytes: u64,
+    /// Whether anybody has asked for it.
+    was_read: AtomicBool,
     /// For pieces that are not the pages' own.
     _room: Option<Room>,
 }
@@ -321,7 +330,7 @@ impl Whole {
         if room.is_some() {
             pieces = vec![pieces.concat().into()];
         }
-        Some(Self { pieces, bytes, _room: room })
+        Some(Self { pieces, bytes, was_read: AtomicBool::new(false), _room: room })
     }
 
     /// The stream, in order.

@@ -236,4 +236,8 @@ async fn what_follows_a_stream_that_was_read_is_made_ahead() {
     tokio::task::yield_now().await;
     assert_eq!(compressor.pages_compressed(), pages + 1);
     unzips_to(&after.gzip().expect("it is made").pieces().concat(), &plain(&after));
+    let later = after.with(&Edits::from([(key(51), movie(51, 999))]), Seq(2));
+    compressor.follow(&after, &later);
+    tokio::task::yield_now().await;
+    assert!(later.gzip().is_none(), "nobody has read the one before");
 }
