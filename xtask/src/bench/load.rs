@@ -44,7 +44,7 @@ impl Load<'_> {
     /// How many of a hundred answers may be refusals.
     fn refusals_percent_max(self) -> u64 {
         match self {
-            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 10,
+            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 30,
             _ => 0,
         }
     }

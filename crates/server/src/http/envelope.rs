@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
 
-use super::access::{SERVER_TIMING, timing};
+use super::access::add_timing;
 use super::cors::Grant;
 use super::limits;
 use super::negotiate::{Form, accept};
@@ -156,7 +156,7 @@ impl Sender {
         let headers = response.headers_mut();
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
-        headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        add_timing(headers, "total", self.started.elapsed());
         headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         if self.is_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);

@@ -12,7 +12,7 @@ use movies_store::commit::{Action as StoreAction, Code};
 use movies_store::key::{MovieKey, Tag};
 use movies_store::movie::Movie;
 
-use super::access::{self, Judged, REPLAYED, SERVER_TIMING, TRUE, timing};
+use super::access::{self, Judged, REPLAYED, TRUE, add_timing};
 use super::authorize::CalledBy;
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::encoding;
@@ -112,7 +112,7 @@ pub(crate) async fn query(
     };
     let mut response = Answer::new(&app, &fetched).collection(&conditions, body)?;
     if let Some(time) = scan_time {
-        response.headers_mut().append(SERVER_TIMING, timing("scan", time));
+        add_timing(response.headers_mut(), "scan", time);
     }
     Ok(response)
 }
