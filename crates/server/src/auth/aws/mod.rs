@@ -183,17 +183,27 @@ impl Auth {
     }
 }
 
-/// `sts.amazonaws.com`, `sts.eu-central-1.amazonaws.com`.
+/// `sts.amazonaws.com`, `sts.eu-central-1.amazonaws.com`. A region is told by its form: of other
+/// services, customers choose the first word of a host (`sts.s3.amazonaws.com` is somebody's bucket).
 fn is_sts_host(host: &str) -> bool {
-    let is_region = |region: &str| {
-        !region.is_empty()
-            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
     match host.strip_prefix("sts.").and_then(|rest| rest.strip_suffix("amazonaws.com")) {
         Some("") => true,
         Some(region) => region.strip_suffix('.').is_some_and(is_region),
         None => false,
     }
+}
+
+/// `eu-central-1`, `us-gov-west-1`: two letters, words, a number.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, places @ .., number] = parts.as_slice() else { return false };
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    area.len() == 2
+        && is_word(area)
+        && !places.is_empty()
+        && places.iter().all(is_word)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// What a presigned `GetCallerIdentity` holds, each once, and nothing else: what else STS can do
