@@ -92,7 +92,7 @@ pub(crate) async fn protected_resource(
         ));
     };
     Ok(answer(to_line(&ProtectedResource {
-        authorization_servers: issuers.urls(),
+        authorization_servers: issuers.iter().map(String::as_str).collect(),
         jwks_uri: format!("{url}/.well-known/jwks.json"),
         scopes_supported: ["movies:read", "movies:write", "movies:admin"],
         bearer_methods_supported: ["header"],

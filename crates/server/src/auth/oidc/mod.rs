@@ -61,16 +61,33 @@ impl Issuers {
     /// # Errors
     /// Where the system has no certificates to trust.
     pub fn start(settings: Vec<IssuerSettings>) -> Result<Self, reqwest::Error> {
-        Self::at_pace(settings, Pace::default())
+        Self::default().by(settings)
     }
 
-    fn at_pace(settings: Vec<IssuerSettings>, pace: Pace) -> Result<Self, reqwest::Error> {
-        let changes = Arc::<AtomicU64>::default();
+    /// Those of another file. Keys of an issuer that was known already go on.
+    ///
+    /// # Errors
+    /// Where the system has no certificates to trust.
+    pub fn by(&self, settings: Vec<IssuerSettings>) -> Result<Self, reqwest::Error> {
+        self.by_at_pace(settings, Pace::default())
+    }
+
+    fn by_at_pace(
+        &self,
+        settings: Vec<IssuerSettings>,
+        pace: Pace,
+    ) -> Result<Self, reqwest::Error> {
+        let changes = Arc::clone(&self.changes);
         let mut issuers = Vec::new();
         for settings in settings {
-            let fetcher = Fetcher::of(&settings.issuer)?;
             let id = &settings.issuer.id;
-            let keys = KeyCache::start(id, fetcher, pace, Arc::clone(&changes));
+            let keys = match self.named(id) {
+                Some(known) => known.keys.clone(),
+                None => {
+                    let fetcher = Fetcher::of(&settings.issuer)?;
+                    KeyCache::start(id, fetcher, pace, Arc::clone(&changes))
+                }
+            };
             issuers.push(Issuer { settings, keys });
         }
         Ok(Self { issuers, changes })
