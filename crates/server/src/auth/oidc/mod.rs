@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use movies_store::meters::Counter;
 use serde_json::Value;
 
 use super::Refused;
@@ -36,6 +37,16 @@ const ACCESS_TOKEN: &str = "at+jwt";
 pub struct Issuers {
     issuers: Vec<Issuer>,
     changes: Arc<AtomicU64>,
+    fetches: Arc<Fetches>,
+}
+
+/// How often an issuer was asked for its keys.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    /// With an answer.
+    pub ok: Counter,
+    /// Without one that can be used.
+    pub failed: Counter,
 }
 
 #[derive(Debug)]
@@ -66,14 +77,16 @@ impl Issuers {
 
     fn at_pace(settings: Vec<IssuerSettings>, pace: Pace) -> Result<Self, reqwest::Error> {
         let changes = Arc::<AtomicU64>::default();
+        let fetches = Arc::<Fetches>::default();
         let mut issuers = Vec::new();
         for settings in settings {
             let fetcher = Fetcher::of(&settings.issuer)?;
             let id = &settings.issuer.id;
-            let keys = KeyCache::start(id, fetcher, pace, Arc::clone(&changes));
+            let keys =
+                KeyCache::start(id, fetcher, pace, Arc::clone(&changes), Arc::clone(&fetches));
             issuers.push(Issuer { settings, keys });
         }
-        Ok(Self { issuers, changes })
+        Ok(Self { issuers, changes, fetches })
     }
 
     /// Their identifiers, for clients that look for where to log in (RFC 9728).
@@ -87,6 +100,12 @@ impl Issuers {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// How often their keys were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> &Fetches {
+        &self.fetches
     }
 
     /// Whom this token stands for.
