@@ -103,7 +103,7 @@ fn some_load(api: SocketAddr, round: u32) -> Result<()> {
 fn every_expression_answers(api: SocketAddr, prometheus: SocketAddr) -> Result<()> {
     let expressions = expressions()?;
     let is_excused = |one: &String| WITHOUT_DATA.iter().any(|(part, _)| one.contains(part));
-    let (excused, mut waiting): (Vec<_>, BTreeSet<_>) =
+    let (excused, mut waiting): (BTreeSet<String>, BTreeSet<String>) =
         expressions.into_iter().partition(is_excused);
     for expression in &excused {
         // It must at least be understood.
@@ -116,7 +116,9 @@ fn every_expression_answers(api: SocketAddr, prometheus: SocketAddr) -> Result<(
         for expression in waiting {
             match ask(prometheus, &expression)? {
                 Some(value) => println!("{value:>24}  {expression}"),
-                None => drop(silent.insert(expression)),
+                None => {
+                    silent.insert(expression);
+                }
             }
         }
         waiting = silent;

@@ -48,6 +48,7 @@ fn trouble_with_the_bucket_shows() {
     let before = value(&scrape(&server), failed);
     s3.faults().add(Rule::new(Fault::SLOW_DOWN).on(Operation::PutObject).key("/commit/").next(1));
     server.put("/api/movies/Heat/1996", "{}").is(201);
+    server.get("/api/movies/Heat/1996").is(200);
     let text = scrape(&server);
     assert!(value(&text, failed) > before, "{text}");
     assert!(value(&text, "movies_commit_unknown_outcomes_total") > 0.0, "{text}");
