@@ -17,6 +17,7 @@ mod s3;
 mod shell;
 mod sim;
 mod steps;
+mod telemetry;
 mod test;
 mod tidy;
 mod tools;
@@ -75,6 +76,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "the binary beside two identity providers, AWS's token service and a browser",
         run: oidc::run,
+    },
+    Command {
+        name: "telemetry",
+        arguments: "",
+        about: "metrics, dashboard and alerts against promtool and a real Prometheus",
+        run: telemetry::run,
     },
     Command {
         name: "openapi",

@@ -16,6 +16,7 @@ use movies_store::movie::MovieLimits;
 use crate::auth::Auth;
 use crate::http;
 use crate::http::caching::Stamp;
+use crate::telemetry::meters::Meters;
 
 pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
@@ -34,6 +35,7 @@ struct Inner {
     default_collection: CollectionName,
     draining: AtomicBool,
     stamps: ArcSwapOption<Stamp>,
+    meters: Meters,
 }
 
 /// The parsed settings of the HTTP side.
@@ -66,7 +68,7 @@ pub struct Settings {
     pub loopback_hosts_only: bool,
     /// Whose pages may use the API from a browser.
     pub cors_origins: Origins,
-    /// `/livez` and `/readyz` are on a listener of their own, and not beside the API.
+    /// `/livez`, `/readyz` and `/metrics` are on a listener of their own, and not beside the API.
     pub health_apart: bool,
     /// The API is served over TLS, and browsers are told to come by it only.
     pub https: bool,
@@ -165,6 +167,7 @@ impl App {
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
                 stamps: ArcSwapOption::empty(),
+                meters: Meters::default(),
             }),
         }
     }
@@ -192,6 +195,11 @@ impl App {
         &self.inner.stamps
     }
 
+    /// What is counted.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.inner.meters
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -206,7 +214,7 @@ pub fn endpoint(app: App) -> Endpoint {
     http::endpoint(app)
 }
 
-/// `/livez` and `/readyz` alone, for an admin listener.
+/// `/livez`, `/readyz` and `/metrics` alone, for an admin listener.
 pub fn health_endpoint(app: App) -> Endpoint {
     http::health_endpoint(app)
 }

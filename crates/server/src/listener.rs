@@ -186,6 +186,7 @@ impl Acceptor {
     /// Gives a new connection to a worker, or refuses it.
     fn take(&self, stream: TcpStream, peer: Peer) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.endpoint.meters().turned_away.increase();
             // Over TLS it would cost a handshake to say so: it is only closed.
             if self.tls.is_none()
                 && let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned()
@@ -204,8 +205,10 @@ impl Acceptor {
             watcher: self.graceful.watcher(),
         };
         self.workers.spawn(stream, async move |stream| {
+            let endpoint = connection.endpoint.clone();
+            let open = endpoint.meters().connection();
             connection.run(stream).await;
-            drop(permit);
+            drop((open, permit));
         });
     }
 }
@@ -318,6 +321,7 @@ async fn answer(
     let http2 = request.version() == Version::HTTP_2;
     let running = Running::new(&movement, http2);
     let line = RequestLine::of(&request);
+    let counted = endpoint.meters().request();
     let begun = Instant::now();
     // The time-out hides that a body is empty, by which a DELETE with a body is told from one without.
     let mut request = request.map(|body| match body.is_end_stream() {
@@ -328,7 +332,7 @@ async fn answer(
         request.extensions_mut().insert(peer);
     }
     let response = endpoint.answer(request).await;
-    line.write(&response, begun);
+    line.write(&response, begun, &counted);
     drop(running);
     let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
     Ok(response.map(|body| Outgoing::new(body, pace)))

@@ -194,7 +194,7 @@ fn announce(address: SocketAddr, doors: &Doors, bucket: &Bucket, kinds: Kinds) {
     let mut text = format!("listening on {scheme}://{address}\n");
     let admin = doors.admin.as_ref().and_then(|socket| socket.local_addr().ok());
     if let Some(admin) = admin {
-        text += &format!("livez and readyz on http://{admin}\n");
+        text += &format!("livez, readyz and metrics on http://{admin}\n");
     }
     // The unspecified address is every one of this machine; loopback is one that curl can take.
     let host = match address.ip() {

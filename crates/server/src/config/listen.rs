@@ -24,8 +24,8 @@ pub struct ListenArgs {
     /// The certificate's private key (PEM, not encrypted)
     #[arg(long, value_name = "FILE", env = "MOVIES_TLS_KEY", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Address of a second listener for /livez and /readyz, which are then there only; always plain
-    /// HTTP
+    /// Address of a second listener for /livez, /readyz and /metrics, which are then there only and
+    /// ask for no token; always plain HTTP
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
     /// Threads that serve [default: one a core]

@@ -30,6 +30,7 @@ use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
 use crate::app::{App, Settings};
 use crate::audit::Line;
+use crate::telemetry::meters::Meters;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -76,7 +77,12 @@ impl Endpoint {
             Ok(()) => guarded(async { self.routes.clone().call(request).await }, deadline).await,
             Err(problem) => problem.into_response(),
         };
-        sender.finish(response)
+        sender.finish(response, self.meters())
+    }
+
+    /// What is counted.
+    pub(crate) fn meters(&self) -> &Meters {
+        self.app.meters()
     }
 }
 
@@ -139,15 +145,15 @@ impl Sender {
         }
     }
 
-    fn finish(self, mut response: Response) -> Response {
+    fn finish(self, mut response: Response, meters: &Meters) -> Response {
         // A problem has its status already, so only failures pay for the look.
         if response.status().is_success() {
             if let Some(line) = response.extensions_mut().remove::<Line>() {
-                line.tell(self.request_id.to_str().unwrap_or_default());
+                line.tell(self.request_id.to_str().unwrap_or_default(), meters);
             }
         } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let id = self.request_id.to_str().unwrap_or_default();
-            problem.log(id);
+            problem.log(id, meters);
             response = problem.render(id, Form::preferred(self.accept.as_ref()));
             if self.is_head {
                 response = without_body(response);

@@ -95,7 +95,7 @@ fn notes(app: &App) -> Vec<String> {
         if let Some(trouble) = trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
         }
-        let Publication { foreign, trouble, recovered } = collection.publication();
+        let Publication { foreign, trouble, recovered, .. } = collection.publication();
         notes.extend(recovered.iter().map(|kept| {
             format!(
                 "{name}: a publication was cut off that had somebody's edit of the published file \

@@ -17,6 +17,7 @@ mod imports;
 mod lifecycle;
 mod limits;
 mod login;
+mod metrics;
 mod names;
 mod options;
 mod permissions;

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use movies_store::meters::Counter;
 use serde_json::Value;
 
 use super::Refused;
@@ -36,6 +37,16 @@ const ACCESS_TOKEN: &str = "at+jwt";
 pub struct Issuers {
     issuers: Vec<Issuer>,
     changes: Arc<AtomicU64>,
+    fetches: Arc<Fetches>,
+}
+
+/// How often an issuer was asked for its keys.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    /// With an answer.
+    pub ok: Counter,
+    /// Without one that can be used.
+    pub failed: Counter,
 }
 
 #[derive(Debug)]
@@ -77,7 +88,7 @@ impl Issuers {
         settings: Vec<IssuerSettings>,
         pace: Pace,
     ) -> Result<Self, reqwest::Error> {
-        let changes = Arc::clone(&self.changes);
+        let (changes, fetches) = (Arc::clone(&self.changes), Arc::clone(&self.fetches));
         let mut issuers = Vec::new();
         for settings in settings {
             let id = &settings.issuer.id;
@@ -85,12 +96,13 @@ impl Issuers {
                 Some(known) => known.keys.clone(),
                 None => {
                     let fetcher = Fetcher::of(&settings.issuer)?;
-                    KeyCache::start(id, fetcher, pace, Arc::clone(&changes))
+                    let (changes, fetches) = (Arc::clone(&changes), Arc::clone(&fetches));
+                    KeyCache::start(id, fetcher, pace, changes, fetches)
                 }
             };
             issuers.push(Issuer { settings, keys });
         }
-        Ok(Self { issuers, changes })
+        Ok(Self { issuers, changes, fetches })
     }
 
     /// Their identifiers, for clients that look for where to log in (RFC 9728).
@@ -104,6 +116,12 @@ impl Issuers {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// How often their keys were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> &Fetches {
+        &self.fetches
     }
 
     /// Whom this token stands for.
