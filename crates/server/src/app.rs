@@ -19,6 +19,7 @@ use crate::http::caching::Stamp;
 
 pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
+pub use crate::http::forwarded::{NoNetwork, TrustedProxies};
 
 /// What requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -68,6 +69,8 @@ pub struct Settings {
     pub cors_origins: Origins,
     /// `/livez` and `/readyz` are on a listener of their own, and not beside the API.
     pub health_apart: bool,
+    /// Whose word on the client's address, scheme and host is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
     pub https: bool,
     /// Reads may be this old; told in `GET /api`.
@@ -94,6 +97,7 @@ impl Default for Settings {
             loopback_hosts_only: false,
             cors_origins: Origins::Own,
             health_apart: false,
+            trusted_proxies: TrustedProxies::default(),
             https: false,
             max_staleness: None,
             public_url: None,

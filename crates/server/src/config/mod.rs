@@ -14,7 +14,7 @@ use movies_store::movie::MovieLimits;
 use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
-use crate::app::{Collections, Origins, PreconditionStatus, Settings};
+use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
@@ -389,6 +389,8 @@ impl ServeArgs {
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
+            trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
+                .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
             public_url: self.auth.public_url.clone(),

@@ -25,6 +25,7 @@ use tower::Service as _;
 
 use super::access::{SERVER_TIMING, timing};
 use super::cors::Grant;
+use super::forwarded::Origin;
 use super::limits;
 use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
@@ -63,10 +64,18 @@ impl Endpoint {
         Self { app, hosts, routes }
     }
 
+    /// Whether what a proxy says of its client may count.
+    pub(crate) fn believes_proxies(&self) -> bool {
+        !self.app.settings().trusted_proxies.is_empty()
+    }
+
     /// The answer to one request, whatever happens behind it. A write that the store has accepted
     /// is committed even when the future is dropped.
-    pub async fn answer(&self, request: Request) -> Response {
+    pub async fn answer(&self, mut request: Request) -> Response {
         let settings = self.app.settings();
+        if let Some(origin) = settings.trusted_proxies.origin(&request) {
+            request.extensions_mut().insert(origin);
+        }
         let sender = Sender::of(&request, settings, self.hosts);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
@@ -127,6 +136,8 @@ struct Sender {
 impl Sender {
     fn of(request: &Request, settings: &Settings, hosts: Hosts) -> Self {
         let headers = request.headers();
+        let is_https =
+            settings.https || request.extensions().get::<Origin>().is_some_and(Origin::is_https);
         Self {
             started: Instant::now(),
             request_id: request_id(headers),
@@ -135,7 +146,7 @@ impl Sender {
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
             // The listener for health alone is always plain.
-            is_https: settings.https && hosts == Hosts::Configured,
+            is_https: is_https && hosts == Hosts::Configured,
         }
     }
 

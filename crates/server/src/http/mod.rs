@@ -28,6 +28,7 @@ mod encoding;
 mod envelope;
 mod extract;
 mod filter;
+pub(crate) mod forwarded;
 mod health;
 mod idempotency;
 mod limits;

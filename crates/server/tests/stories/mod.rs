@@ -12,6 +12,7 @@ mod cors;
 mod crash;
 mod damage;
 mod exports;
+mod gateways;
 mod idempotency;
 mod imports;
 mod lifecycle;
