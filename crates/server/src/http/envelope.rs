@@ -17,13 +17,15 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
-    CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
 
 use super::access::{SERVER_TIMING, timing};
+use super::caching::NO_STORE;
 use super::cors::Grant;
 use super::forwarded::Origin;
 use super::limits;
@@ -131,6 +133,8 @@ struct Sender {
     grant: Grant,
     is_head: bool,
     is_https: bool,
+    /// Its caller has shown a token where caches stand between.
+    is_signed: bool,
 }
 
 impl Sender {
@@ -146,6 +150,7 @@ impl Sender {
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
             // The listener for health alone is always plain.
+            is_signed: settings.shared.is_some() && headers.contains_key(AUTHORIZATION),
             is_https: is_https && hosts == Hosts::Configured,
         }
     }
@@ -162,6 +167,9 @@ impl Sender {
             response = problem.render(id, Form::preferred(self.accept.as_ref()));
             if self.is_head {
                 response = without_body(response);
+            }
+            if self.is_signed {
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
             }
         }
         let headers = response.headers_mut();

@@ -38,6 +38,7 @@ mod movies;
 mod negotiate;
 mod precondition;
 pub(crate) mod problem;
+pub(crate) mod shared;
 mod suggest;
 #[cfg(test)]
 mod tests;

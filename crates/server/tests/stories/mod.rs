@@ -3,6 +3,7 @@
 mod authorization;
 mod bodies;
 mod browsers;
+mod caches;
 mod checkpoints;
 mod codings;
 mod collections;
