@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod ci;
 mod deny;
+mod edge;
 mod fuzz;
 mod loopback;
 mod oidc;
@@ -75,6 +76,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "the binary beside two identity providers, AWS's token service and a browser",
         run: oidc::run,
+    },
+    Command {
+        name: "edge",
+        arguments: "",
+        about: "two replicas behind HAProxy and nginx, by the files in deploy/; Kong's by a schema",
+        run: edge::run,
     },
     Command {
         name: "openapi",
