@@ -80,7 +80,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "edge",
         arguments: "",
-        about: "two replicas behind HAProxy and nginx, by the files in deploy/; Kong's by a schema",
+        about: "two replicas behind HAProxy, nginx and Varnish, by the files in deploy/; Kong's by a schema",
         run: edge::run,
     },
     Command {
