@@ -1,5 +1,4 @@
 //! What caches between us and the clients may keep, and how they are told that it has changed.
-#![expect(clippy::doc_markdown, reason = "these comments are the text of --help, not Markdown")]
 
 use std::time::Duration;
 

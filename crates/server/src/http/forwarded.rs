@@ -33,7 +33,9 @@ impl TrustedProxies {
     pub fn parse<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Self, NoNetwork> {
         let network = |text: &str| {
             let one = |text: &str| text.parse().map(|address: IpAddr| IpNet::from(address));
-            text.parse().or_else(|_no_network| one(text)).map_err(|_| NoNetwork(text.to_owned()))
+            text.parse()
+                .or_else(|_no_network| one(text))
+                .map_err(|_no_address| NoNetwork(text.to_owned()))
         };
         texts
             .into_iter()
