@@ -11,7 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
-use crate::{bench, check, deny, fuzz, loopback, oidc, openapi, s3, shell, sim, telemetry, tools};
+use crate::{
+    bench, check, deny, edge, fuzz, loopback, oidc, openapi, s3, shell, sim, telemetry, tools,
+};
 
 /// The commands that the README promises, run here to the letter; tidy compares.
 pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
@@ -40,6 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("schemathesis", schemathesis)?;
     steps.run("identity providers", || oidc::run(&[]))?;
     steps.run("telemetry", || telemetry::run(&[]))?;
+    steps.run("gateways", || edge::run(&[]))?;
     if fuzz::installed() {
         steps.run("fuzz", || fuzz::run(&[FUZZ_SECONDS.to_owned()]))?;
     } else {

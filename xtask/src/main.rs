@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod ci;
 mod deny;
+mod edge;
 mod fuzz;
 mod loopback;
 mod oidc;
@@ -82,6 +83,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "metrics, dashboard and alerts against promtool and a real Prometheus",
         run: telemetry::run,
+    },
+    Command {
+        name: "edge",
+        arguments: "",
+        about: "two replicas behind HAProxy, nginx and Varnish, by the files in deploy/; Kong's by a schema",
+        run: edge::run,
     },
     Command {
         name: "openapi",

@@ -20,6 +20,8 @@ use crate::telemetry::meters::Meters;
 
 pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
+pub use crate::http::forwarded::{NoNetwork, TrustedProxies};
+pub use crate::http::shared::{CacheTag, Shared};
 
 /// What requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -70,6 +72,10 @@ pub struct Settings {
     pub cors_origins: Origins,
     /// `/livez`, `/readyz` and `/metrics` are on a listener of their own, and not beside the API.
     pub health_apart: bool,
+    /// How long shared caches may keep what everybody may read; by default they ask each time.
+    pub shared: Option<Shared>,
+    /// Whose word on the client's address, scheme and host is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
     pub https: bool,
     /// Reads may be this old; told in `GET /api`.
@@ -96,6 +102,8 @@ impl Default for Settings {
             loopback_hosts_only: false,
             cors_origins: Origins::Own,
             health_apart: false,
+            shared: None,
+            trusted_proxies: TrustedProxies::default(),
             https: false,
             max_staleness: None,
             public_url: None,

@@ -68,7 +68,7 @@ const NOT_TLS: Refusal = Refusal {
 };
 
 /// Whoever is at the other end of a connection: a client, or a gateway. Known to requests that
-/// need it, which are those by POST.
+/// need it: those by POST, and all where proxies are believed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
@@ -328,7 +328,7 @@ async fn answer(
         true => Body::empty(),
         false => Body::new(TimeoutBody::new(stall, body)),
     });
-    if *request.method() == Method::POST {
+    if *request.method() == Method::POST || endpoint.believes_proxies() {
         request.extensions_mut().insert(peer);
     }
     let response = endpoint.answer(request).await;

@@ -28,6 +28,11 @@ pub struct ListenArgs {
     /// ask for no token; always plain HTTP
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_ADMIN_LISTEN")]
     pub admin_listen: Option<String>,
+    /// Networks of the gateways before this server, such as 10.0.0.0/8; may be repeated. What they
+    /// say in Forwarded or X-Forwarded-For, -Proto and -Host is believed, from nobody else [default:
+    /// nobody is believed]
+    #[arg(long, value_name = "CIDR", env = "MOVIES_TRUSTED_PROXIES", value_delimiter = ',')]
+    trusted_proxies: Vec<String>,
     /// Threads that serve [default: one a core]
     #[arg(long, value_name = "N", env = "MOVIES_WORKERS")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -45,6 +50,11 @@ impl ListenArgs {
     pub fn tls_files(&self) -> Option<TlsFiles> {
         let (cert, key) = self.tls_cert.clone().zip(self.tls_key.clone())?;
         Some(TlsFiles { cert, key })
+    }
+
+    /// Whose word on the client is believed, as it was given.
+    pub(super) fn trusted_proxies(&self) -> impl Iterator<Item = &str> {
+        self.trusted_proxies.iter().map(String::as_str)
     }
 
     /// How many threads serve connections.

@@ -14,10 +14,11 @@ use movies_store::movie::MovieLimits;
 use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
-use crate::app::{Collections, Origins, PreconditionStatus, Settings};
+use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
+mod caches;
 mod listen;
 mod transfer;
 mod values;
@@ -28,6 +29,7 @@ use values::{
 };
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
+pub use caches::CacheArgs;
 pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
@@ -142,6 +144,9 @@ pub struct ServeArgs {
     /// How conditional writes are answered.
     #[command(flatten)]
     pub api: ApiArgs,
+    /// What shared caches may keep.
+    #[command(flatten)]
+    pub caches: CacheArgs,
     /// What a client may take.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -389,6 +394,9 @@ impl ServeArgs {
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
+            shared: self.caches.shared(),
+            trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
+                .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
             public_url: self.auth.public_url.clone(),

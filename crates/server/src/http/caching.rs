@@ -2,7 +2,7 @@
 //!
 //! Decides 304 and 412 of reads before any byte of a body is touched. Every answer is
 //! `no-cache`: it may be kept, but is revalidated each time, so it stays linearizable through any
-//! cache.
+//! cache. What caches may keep without asking, where the operator wants that, is in `shared.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -11,6 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_STORE};
+use super::forwarded;
 use super::limits;
 use super::problem::{
     BAD_LOGIN, INVALID_BODY, NOT_FOUND, OVERLOADED, Problem, TOO_MANY_LOGINS, to_line,
@@ -19,7 +20,6 @@ use crate::app::App;
 use crate::audit::Line;
 use crate::auth::Secret;
 use crate::auth::users::LoginError;
-use crate::listener::Peer;
 use crate::openapi::LoginProblems;
 
 /// A name and a password take far less.
@@ -75,7 +75,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         };
         return Err(Problem::new(&NOT_FOUND, detail));
     }
-    let from = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    let from = forwarded::client(request.extensions());
     let (parts, body) = request.into_parts();
     let time_max = app.settings().request_deadline;
     let body = limits::read_body(&parts.headers, body, BODY_BYTES_MAX, time_max).await?;

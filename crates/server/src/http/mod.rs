@@ -28,6 +28,7 @@ mod encoding;
 mod envelope;
 mod extract;
 mod filter;
+pub(crate) mod forwarded;
 mod health;
 mod idempotency;
 mod limits;
@@ -38,6 +39,7 @@ mod movies;
 mod negotiate;
 mod precondition;
 pub(crate) mod problem;
+pub(crate) mod shared;
 mod suggest;
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,8 @@ pub(crate) async fn protected_resource(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let url = service_url(&app, request.uri(), request.headers()).unwrap_or_default();
+    let url = service_url(&app, request.uri(), request.headers(), request.extensions())
+        .unwrap_or_default();
     let Some(issuers) = app.auth().issuers() else {
         return Err(Problem::new(
             &NOT_FOUND,

@@ -3,6 +3,7 @@
 mod authorization;
 mod bodies;
 mod browsers;
+mod caches;
 mod checkpoints;
 mod codings;
 mod collections;
@@ -12,6 +13,7 @@ mod cors;
 mod crash;
 mod damage;
 mod exports;
+mod gateways;
 mod idempotency;
 mod imports;
 mod lifecycle;
