@@ -47,6 +47,7 @@ pub use start::{Started, start};
 
 use caller::{Caller, Grants, Role};
 use keys::Keys;
+use oidc::Fetches;
 use providers::Providers;
 use token::{Claims, Token};
 use users::{LoginError, Users};
@@ -185,6 +186,12 @@ impl Auth {
     pub fn issuers(&self) -> Option<Vec<String>> {
         let others = self.inner.as_ref()?.others.load();
         Some(others.issuers.urls().into_iter().map(str::to_owned).collect())
+    }
+
+    /// How often keys of the issuers of others were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> Option<Arc<Fetches>> {
+        Some(self.inner.as_ref()?.others.load().issuers.fetches())
     }
 
     /// Who sends these headers. Nobody without a token is let in, but to read what is public.

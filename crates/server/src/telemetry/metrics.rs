@@ -84,7 +84,7 @@ fn callers(text: &mut Text, told: &Told<'_>) {
         }
     }
     let mut samples = text.metric(&names::FETCHES);
-    if let Some(fetches) = told.auth.issuers().map(crate::auth::oidc::Issuers::fetches) {
+    if let Some(fetches) = told.auth.fetches() {
         samples.add(&[("outcome", "ok")], fetches.ok.get());
         samples.add(&[("outcome", "failed")], fetches.failed.get());
     }

@@ -120,8 +120,8 @@ impl Issuers {
 
     /// How often their keys were asked for.
     #[must_use]
-    pub fn fetches(&self) -> &Fetches {
-        &self.fetches
+    pub fn fetches(&self) -> Arc<Fetches> {
+        Arc::clone(&self.fetches)
     }
 
     /// Whom this token stands for.
