@@ -56,7 +56,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "[--smoke | --large]",
+        arguments: "[--smoke | --large | --part PART]",
         about: "measures against nginx, the seed's design, json-server and others; rewrites docs/benchmarks.md",
         run: bench::run,
     },

@@ -18,6 +18,7 @@ mod reads;
 mod report;
 mod writes;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -73,10 +74,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         [] => (WHOLE, false),
         ["--large"] => (WHOLE, true),
         ["--smoke"] => (SMOKE, false),
-        _ => bail!("usage: cargo xtask bench [--smoke | --large]"),
+        ["--part", part] => return one(part),
+        _ => bail!("usage: cargo xtask bench [--smoke | --large | --part {PARTS}]"),
     };
-    tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
-    let binary = ci::release_binary()?;
+    let binary = prepared()?;
     let figures = Figures {
         reads: reads::measure(&binary, plan)?,
         fresh: fresh::measure(&binary)?,
@@ -97,4 +98,27 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     plots::draw(&figures, &shell::root().join(report::PLOTS))?;
     report::rewrite(&measured)
+}
+
+fn prepared() -> Result<PathBuf> {
+    tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
+    ci::release_binary()
+}
+
+const PARTS: &str = "reads|fresh|import|growth|costs";
+
+/// Measures and prints one part, for whoever works on it; keeps nothing.
+fn one(part: &str) -> Result<()> {
+    let binary = prepared()?;
+    let mut page = String::new();
+    match part {
+        "reads" => report::read_table(&mut page, &reads::measure(&binary, WHOLE)?)?,
+        "fresh" => report::fresh_table(&mut page, &fresh::measure(&binary)?)?,
+        "import" => report::peers::imports(&mut page, &import::measure(&binary, WHOLE)?)?,
+        "growth" => report::growth::tables(&mut page, &growth::measure(&binary, WHOLE, false)?)?,
+        "costs" => report::cost_table(&mut page, &costs::measure(&binary)?)?,
+        _ => bail!("there is no part {part:?}; parts: {PARTS}"),
+    }
+    println!("\n{page}");
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! The figures as Markdown, and their place in `docs/benchmarks.md`.
 
 mod counts;
-mod growth;
-mod peers;
+pub(super) mod growth;
+pub(super) mod peers;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -50,7 +50,8 @@ pub(super) fn render(plan: Plan, figures: &Figures) -> Result<String> {
     read_table(&mut page, &figures.reads)?;
     fresh_table(&mut page, &figures.fresh)?;
     counts::table(&mut page, &figures.counts)?;
-    peers::tables(&mut page, &figures.peers, &figures.imports)?;
+    peers::table(&mut page, &figures.peers)?;
+    peers::imports(&mut page, &figures.imports)?;
     growth::tables(&mut page, &figures.growth)?;
     cost_table(&mut page, &figures.costs)?;
     page.push_str("\n### Plots\n\n");
@@ -82,7 +83,7 @@ fn write_table(page: &mut String, writes: &Writes) -> Result<()> {
     Ok(())
 }
 
-fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
+pub(super) fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
     page.push_str(
         "### Reads, on a folder, 3,200 movies, against nginx's static file\n\n\
          | what | connections | bytes | movies-api, 1/s | nginx, 1/s | ratio | floor |\n\
@@ -103,7 +104,7 @@ fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
     Ok(())
 }
 
-fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
+pub(super) fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
     let Fresh { bytes, pages_max, after_write_ms, again_ms } = fresh;
     write!(
         page,
@@ -116,7 +117,7 @@ fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
     Ok(())
 }
 
-fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
+pub(super) fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
     page.push_str(
         "### Costs of an operation, on a folder, 3,200 movies, 1 connection\n\n\
          | what | allocations | bytes allocated | instructions |\n|---|--:|--:|--:|\n",
