@@ -10,6 +10,7 @@ mod fresh;
 mod growth;
 mod import;
 mod load;
+mod logins;
 mod machine;
 mod peers;
 mod plots;
@@ -86,6 +87,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         peers: peers::measure(&binary, plan)?,
         imports: import::measure(&binary, plan)?,
         growth: growth::measure(&binary, plan, is_large)?,
+        storms: logins::measure(&binary, plan)?,
         costs: costs::measure(&binary)?,
     };
     let measured = report::render(plan, &figures)?;
@@ -105,7 +107,7 @@ fn prepared() -> Result<PathBuf> {
     ci::release_binary()
 }
 
-const PARTS: &str = "reads|fresh|import|growth|costs";
+const PARTS: &str = "reads|fresh|import|growth|logins|costs";
 
 /// Measures and prints one part, for whoever works on it; keeps nothing.
 fn one(part: &str) -> Result<()> {
@@ -116,6 +118,7 @@ fn one(part: &str) -> Result<()> {
         "fresh" => report::fresh_table(&mut page, &fresh::measure(&binary)?)?,
         "import" => report::peers::imports(&mut page, &import::measure(&binary, WHOLE)?)?,
         "growth" => report::growth::tables(&mut page, &growth::measure(&binary, WHOLE, false)?)?,
+        "logins" => report::storm_table(&mut page, &logins::measure(&binary, WHOLE)?)?,
         "costs" => report::cost_table(&mut page, &costs::measure(&binary)?)?,
         _ => bail!("there is no part {part:?}; parts: {PARTS}"),
     }
