@@ -8,6 +8,7 @@ mod background;
 mod bench;
 mod check;
 mod ci;
+mod clients;
 mod deny;
 mod fuzz;
 mod loopback;
@@ -75,6 +76,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "the binary beside two identity providers, AWS's token service and a browser",
         run: oidc::run,
+    },
+    Command {
+        name: "clients",
+        arguments: "",
+        about: "curl, Python, Postman and a generated client beside the binary; PowerShell parsed",
+        run: clients::run,
     },
     Command {
         name: "openapi",
