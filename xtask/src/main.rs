@@ -8,6 +8,7 @@ mod background;
 mod bench;
 mod check;
 mod ci;
+mod clients;
 mod deny;
 mod edge;
 mod fuzz;
@@ -89,6 +90,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "two replicas behind HAProxy, nginx and Varnish, by the files in deploy/; Kong's by a schema",
         run: edge::run,
+    },
+    Command {
+        name: "clients",
+        arguments: "",
+        about: "curl, Python, Postman and a generated client beside the binary; PowerShell parsed",
+        run: clients::run,
     },
     Command {
         name: "openapi",
