@@ -8,8 +8,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_STORE};
+use super::forwarded;
 use super::limits;
-use super::login::AccessToken;
+use super::login::{AccessToken, held};
 use super::problem::{
     BAD_AWS_LOGIN, INVALID_BODY, INVALID_PRESIGNED_URL, NO_ROLE, NOT_FOUND, OVERLOADED, Problem,
     STS_UNAVAILABLE, TOO_MANY_LOGINS, to_line,
@@ -17,7 +18,6 @@ use super::problem::{
 use crate::app::App;
 use crate::audit::Line;
 use crate::auth::aws::{AwsRefused, URL_BYTES_MAX};
-use crate::listener::Peer;
 use crate::openapi::AwsLoginProblems;
 
 /// The URL, percent-encoded or escaped as JSON likes.
@@ -55,7 +55,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
             "principals of AWS do not log in here; the operator lets them in by --auth aws";
         return Err(Problem::new(&NOT_FOUND, detail));
     }
-    let from = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    let from = forwarded::client(request.extensions());
     let (parts, body) = request.into_parts();
     let time_max = app.settings().request_deadline;
     let body = limits::read_body(&parts.headers, body, BODY_BYTES_MAX, time_max).await?;
@@ -64,7 +64,10 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         let place = format!("line {} column {}", error.line(), error.column());
         Problem::new(&INVALID_BODY, format!("{place}: send {{\"url\":\"https://sts…\"}}"))
     })?;
-    let login = app.auth().login_aws(&body.url, from).await.map_err(refusal)?;
+    let login = match app.auth().login_aws(&body.url, from).await {
+        Ok(login) => login,
+        Err(error) => return Err(held(refusal(error)).await),
+    };
     let mut response = Response::new(Body::from(to_line(&AccessToken::of(login.token))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
