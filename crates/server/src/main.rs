@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => run_tool(cli::export::run(&args)),
         Some(Command::Gen(args)) => cli::generate::run(&args),
         Some(Command::User(args)) => cli::user::run(&args),
+        Some(Command::Health(args)) => run_tool(cli::health::run(&args)),
         Some(Command::Openapi) => cli::openapi::run().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

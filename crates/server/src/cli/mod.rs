@@ -11,6 +11,7 @@ use crate::config::StoreArgs;
 pub mod check;
 pub mod export;
 pub mod generate;
+pub mod health;
 pub mod import;
 pub mod log;
 pub mod openapi;

@@ -37,7 +37,12 @@ pub struct ListenArgs {
     #[arg(long, value_name = "N", env = "MOVIES_WORKERS")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: Option<u16>,
-    /// After a signal to stop, requests and writes in flight get this long; a second signal ends
+    /// After a signal to stop, this replica says on /readyz that it drains and goes on taking
+    /// requests for this long: the time that a gateway or Kubernetes needs to send them elsewhere
+    #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_DELAY", value_parser = duration)]
+    #[arg(default_value = "0s")]
+    pub drain_delay: Duration,
+    /// After that, requests and writes in flight get this long; a second signal ends
     /// at once
     #[arg(long, value_name = "DURATION", env = "MOVIES_DRAIN_TIMEOUT", value_parser = duration)]
     #[arg(default_value = "25s")]

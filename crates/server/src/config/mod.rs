@@ -19,6 +19,7 @@ use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
 mod caches;
+mod health;
 mod listen;
 mod transfer;
 mod values;
@@ -30,6 +31,7 @@ use values::{
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
 pub use caches::CacheArgs;
+pub use health::HealthArgs;
 pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
@@ -106,6 +108,10 @@ pub enum Command {
     /// Add, change, list and remove the users who log in
     #[command(after_help = auth::USER_EXAMPLES)]
     User(UserArgs),
+    /// Ask a replica whether it is ready, as an image without a shell must
+    ///
+    /// Exit status: 0 ready, 1 not, or nobody answers.
+    Health(HealthArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,

@@ -96,7 +96,7 @@ fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Bytes, String> {
     let room = usize::try_from(bytes).map_err(|error| error.to_string())?;
     let refuse = |error| format!("it cannot be decompressed to {bytes} bytes ({error})");
     let mut text = MmapMut::map_anon(room).map_err(refuse)?;
-    let length = zstd::bulk::decompress_to_buffer(content, &mut *text).map_err(refuse)?;
+    let length = zstd::bulk::decompress_to_buffer(content, text.as_mut()).map_err(refuse)?;
     if length != room {
         return Err(format!("it has {length} bytes, not {bytes}"));
     }

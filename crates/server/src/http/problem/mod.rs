@@ -190,7 +190,7 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
+    /// What it is.
     pub(crate) fn kind(&self) -> &'static ProblemType {
         self.0.kind
     }
