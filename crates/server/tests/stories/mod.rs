@@ -11,6 +11,7 @@ mod conditions;
 mod cors;
 mod crash;
 mod damage;
+mod drills;
 mod exports;
 mod idempotency;
 mod imports;
