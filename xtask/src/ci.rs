@@ -11,7 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
-use crate::{bench, check, clients, deny, fuzz, loopback, oidc, openapi, s3, shell, sim, tools};
+use crate::{
+    bench, check, clients, deny, dist, fuzz, loopback, oidc, openapi, s3, shell, sim, tools,
+};
 
 /// The commands that the README promises, run here to the letter; tidy compares.
 pub(crate) const README_COMMANDS: &[&str] = &[START, TEST];
@@ -38,6 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("conformance on moto", conformance)?;
     steps.run("a role by moto's STS", web_identity)?;
     steps.run("schemathesis", schemathesis)?;
+    steps.run("dist", || dist::run(&["--smoke".to_owned()]))?;
     steps.run("clients", || clients::run(&[]))?;
     steps.run("identity providers", || oidc::run(&[]))?;
     if fuzz::installed() {

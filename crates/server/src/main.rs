@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Some(Command::Export(args)) => run_tool(cli::export::run(&args)),
         Some(Command::Gen(args)) => cli::generate::run(&args),
         Some(Command::User(args)) => cli::user::run(&args),
+        Some(Command::Completions(args)) => {
+            cli::completions::run(&args).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Openapi) => cli::openapi::run().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
