@@ -12,8 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, check, clients, deny, edge, fuzz, loopback, oidc, openapi, s3, shell, sim, telemetry,
-    tools,
+    bench, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
+    telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.
@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("conformance on moto", conformance)?;
     steps.run("a role by moto's STS", web_identity)?;
     steps.run("schemathesis", schemathesis)?;
+    steps.run("dist", || dist::run(&["--smoke".to_owned()]))?;
     steps.run("clients", || clients::run(&[]))?;
     steps.run("identity providers", || oidc::run(&[]))?;
     steps.run("telemetry", || telemetry::run(&[]))?;

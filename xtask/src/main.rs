@@ -10,6 +10,7 @@ mod check;
 mod ci;
 mod clients;
 mod deny;
+mod dist;
 mod edge;
 mod fuzz;
 mod loopback;
@@ -102,6 +103,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--check]",
         about: "rewrites docs/openapi.json from the binary; --check only compares",
         run: openapi::run,
+    },
+    Command {
+        name: "dist",
+        arguments: "[--smoke]",
+        about: "release artefacts into target/dist; --smoke: all but the static builds",
+        run: dist::run,
     },
     Command {
         name: "deny",

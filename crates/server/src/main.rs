@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         Some(Command::Gen(args)) => cli::generate::run(&args),
         Some(Command::User(args)) => cli::user::run(&args),
         Some(Command::Health(args)) => run_tool(cli::health::run(&args)),
+        Some(Command::Completions(args)) => {
+            cli::completions::run(&args).map(|()| ExitCode::SUCCESS)
+        }
         Some(Command::Openapi) => cli::openapi::run().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -9,6 +9,7 @@ use movies_store::Bucket;
 use crate::config::StoreArgs;
 
 pub mod check;
+pub mod completions;
 pub mod export;
 pub mod generate;
 pub mod health;

@@ -112,6 +112,11 @@ pub enum Command {
     ///
     /// Exit status: 0 ready, 1 not, or nobody answers.
     Health(HealthArgs),
+    /// Print what makes a shell complete commands and options
+    ///
+    /// bash: movies-api completions bash > /etc/bash_completion.d/movies-api
+    #[command(verbatim_doc_comment)]
+    Completions(CompletionsArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,
@@ -329,6 +334,14 @@ pub struct PruneArgs {
     /// Tell what would be pruned; change nothing
     #[arg(long, env = "MOVIES_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub dry_run: bool,
+}
+
+/// For which shell.
+#[derive(Clone, Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
 }
 
 impl Cli {

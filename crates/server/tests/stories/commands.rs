@@ -75,3 +75,14 @@ fn help_and_version_say_what_they_should() {
         "{version:?}"
     );
 }
+
+#[test]
+fn shells_complete_commands_and_options() {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
+        let script = Launch::command("completions").arg(shell).run();
+        assert_eq!(script.code, Some(0), "{script:?}");
+        for word in ["import", "max-staleness"] {
+            assert!(script.stdout.contains(word), "{shell} does not complete {word}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ mod conditions;
 mod cors;
 mod crash;
 mod damage;
+mod drills;
 mod exports;
 mod gateways;
 mod idempotency;
