@@ -82,6 +82,13 @@ impl Server {
         self.end()
     }
 
+    /// Ends it at once, as a power cut would.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_some() {
             return Ok(());
@@ -142,8 +149,19 @@ pub(crate) fn movies_api(
     variables: &[(String, String)],
     log: PathBuf,
 ) -> Result<(Server, SocketAddr)> {
+    movies_api_on("127.0.0.1:0", binary, store, variables, log)
+}
+
+/// [`movies_api`] on an address of its caller's.
+pub(crate) fn movies_api_on(
+    listen: &str,
+    binary: &Path,
+    store: &str,
+    variables: &[(String, String)],
+    log: PathBuf,
+) -> Result<(Server, SocketAddr)> {
     let mut command = Command::new(binary);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store", store]);
+    command.args(["serve", "--listen", listen, "--store", store]);
     command.envs(variables.iter().cloned());
     let mut server = Server::start("movies-api", &command, log)?;
     let address = server.wait_for(listening_on)?;

@@ -12,7 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, check, clients, deny, dist, fuzz, loopback, oidc, openapi, s3, shell, sim, tools,
+    bench, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
+    telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.
@@ -43,6 +44,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("dist", || dist::run(&["--smoke".to_owned()]))?;
     steps.run("clients", || clients::run(&[]))?;
     steps.run("identity providers", || oidc::run(&[]))?;
+    steps.run("telemetry", || telemetry::run(&[]))?;
+    steps.run("gateways", || edge::run(&[]))?;
     if fuzz::installed() {
         steps.run("fuzz", || fuzz::run(&[FUZZ_SECONDS.to_owned()]))?;
     } else {

@@ -11,6 +11,7 @@ mod ci;
 mod clients;
 mod deny;
 mod dist;
+mod edge;
 mod fuzz;
 mod loopback;
 mod oidc;
@@ -19,6 +20,7 @@ mod s3;
 mod shell;
 mod sim;
 mod steps;
+mod telemetry;
 mod test;
 mod tidy;
 mod tools;
@@ -56,7 +58,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bench",
-        arguments: "[--smoke | --large]",
+        arguments: "[--smoke | --large | --part PART]",
         about: "measures against nginx, the seed's design, json-server and others; rewrites docs/benchmarks.md",
         run: bench::run,
     },
@@ -77,6 +79,18 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "the binary beside two identity providers, AWS's token service and a browser",
         run: oidc::run,
+    },
+    Command {
+        name: "telemetry",
+        arguments: "",
+        about: "metrics, dashboard and alerts against promtool and a real Prometheus",
+        run: telemetry::run,
+    },
+    Command {
+        name: "edge",
+        arguments: "",
+        about: "two replicas behind HAProxy, nginx and Varnish, by the files in deploy/; Kong's by a schema",
+        run: edge::run,
     },
     Command {
         name: "clients",

@@ -16,9 +16,12 @@ use movies_store::movie::MovieLimits;
 use crate::auth::Auth;
 use crate::http;
 use crate::http::caching::Stamp;
+use crate::telemetry::meters::Meters;
 
 pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
+pub use crate::http::forwarded::{NoNetwork, TrustedProxies};
+pub use crate::http::shared::{CacheTag, Shared};
 
 /// What requests share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -34,6 +37,7 @@ struct Inner {
     default_collection: CollectionName,
     draining: AtomicBool,
     stamps: ArcSwapOption<Stamp>,
+    meters: Meters,
 }
 
 /// The parsed settings of the HTTP side.
@@ -66,8 +70,12 @@ pub struct Settings {
     pub loopback_hosts_only: bool,
     /// Whose pages may use the API from a browser.
     pub cors_origins: Origins,
-    /// `/livez` and `/readyz` are on a listener of their own, and not beside the API.
+    /// `/livez`, `/readyz` and `/metrics` are on a listener of their own, and not beside the API.
     pub health_apart: bool,
+    /// How long shared caches may keep what everybody may read; by default they ask each time.
+    pub shared: Option<Shared>,
+    /// Whose word on the client's address, scheme and host is believed.
+    pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
     pub https: bool,
     /// Reads may be this old; told in `GET /api`.
@@ -94,6 +102,8 @@ impl Default for Settings {
             loopback_hosts_only: false,
             cors_origins: Origins::Own,
             health_apart: false,
+            shared: None,
+            trusted_proxies: TrustedProxies::default(),
             https: false,
             max_staleness: None,
             public_url: None,
@@ -165,6 +175,7 @@ impl App {
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
                 stamps: ArcSwapOption::empty(),
+                meters: Meters::default(),
             }),
         }
     }
@@ -192,6 +203,11 @@ impl App {
         &self.inner.stamps
     }
 
+    /// What is counted.
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.inner.meters
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }
@@ -206,7 +222,7 @@ pub fn endpoint(app: App) -> Endpoint {
     http::endpoint(app)
 }
 
-/// `/livez` and `/readyz` alone, for an admin listener.
+/// `/livez`, `/readyz` and `/metrics` alone, for an admin listener.
 pub fn health_endpoint(app: App) -> Endpoint {
     http::health_endpoint(app)
 }

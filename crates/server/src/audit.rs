@@ -8,8 +8,13 @@ use std::sync::Arc;
 
 use movies_store::key::CollectionName;
 
+use crate::telemetry::meters::{Audited, Meters};
+
 /// The target of these lines, to be named in `--log-level`.
 const AUDIT: &str = "movies_api::audit";
+
+/// What is done for a token.
+const LOGIN: &str = "login";
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +38,7 @@ pub(crate) struct Line {
 impl Line {
     /// Somebody has a token now.
     pub(crate) fn login(actor: Arc<str>) -> Self {
-        Self::new(Event::Login, Some(actor), "login", "")
+        Self::new(Event::Login, Some(actor), LOGIN, "")
     }
 
     /// Somebody was not let in, or not allowed to.
@@ -64,9 +69,15 @@ impl Line {
         Self { collection: Some(collection.clone()), ..self }
     }
 
-    /// Writes it.
-    pub(crate) fn tell(&self, request_id: &str) {
+    /// Writes and counts it.
+    pub(crate) fn tell(&self, request_id: &str, meters: &Meters) {
         let Self { event, actor, action, collection, version, reason } = self;
+        match (event, *action) {
+            (Event::Login, _) => meters.audited(Audited::Login("ok")),
+            (Event::Refused, LOGIN) => meters.audited(Audited::Login(reason)),
+            (Event::Refused, _) => meters.audited(Audited::Refused(reason)),
+            (Event::Write, _) => {}
+        }
         let (actor, collection) =
             (actor.as_deref(), collection.as_ref().map(CollectionName::as_str));
         let version = *version;

@@ -68,7 +68,7 @@ const NOT_TLS: Refusal = Refusal {
 };
 
 /// Whoever is at the other end of a connection: a client, or a gateway. Known to requests that
-/// need it, which are those by POST.
+/// need it: those by POST, and all where proxies are believed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
@@ -186,6 +186,7 @@ impl Acceptor {
     /// Gives a new connection to a worker, or refuses it.
     fn take(&self, stream: TcpStream, peer: Peer) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.endpoint.meters().turned_away.increase();
             // Over TLS it would cost a handshake to say so: it is only closed.
             if self.tls.is_none()
                 && let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned()
@@ -204,8 +205,10 @@ impl Acceptor {
             watcher: self.graceful.watcher(),
         };
         self.workers.spawn(stream, async move |stream| {
+            let endpoint = connection.endpoint.clone();
+            let open = endpoint.meters().connection();
             connection.run(stream).await;
-            drop(permit);
+            drop((open, permit));
         });
     }
 }
@@ -318,17 +321,18 @@ async fn answer(
     let http2 = request.version() == Version::HTTP_2;
     let running = Running::new(&movement, http2);
     let line = RequestLine::of(&request);
+    let counted = endpoint.meters().request();
     let begun = Instant::now();
     // The time-out hides that a body is empty, by which a DELETE with a body is told from one without.
     let mut request = request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
         false => Body::new(TimeoutBody::new(stall, body)),
     });
-    if *request.method() == Method::POST {
+    if *request.method() == Method::POST || endpoint.believes_proxies() {
         request.extensions_mut().insert(peer);
     }
     let response = endpoint.answer(request).await;
-    line.write(&response, begun);
+    line.write(&response, begun, &counted);
     drop(running);
     let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
     Ok(response.map(|body| Outgoing::new(body, pace)))

@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Some(Command::Completions(args)) => {
             cli::completions::run(&args).map(|()| ExitCode::SUCCESS)
         }
+        Some(Command::Health(args)) => run_tool(cli::health::run(&args)),
         Some(Command::Openapi) => cli::openapi::run().map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {

@@ -112,10 +112,15 @@ async fn serve(
         () = signals.next() => {}
         error = distrusted(&store) => bail!("{error}; stopped at once, look at the disk"),
     }
-    info!("stopping: no new connections; requests and writes in flight are finished");
     app.drain();
-    drop(stop);
+    let delay = args.listen.drain_delay;
+    if !delay.is_zero() {
+        info!("draining: /readyz says so, and requests are taken for another {delay:?}");
+    }
     let drained = async {
+        sleep(delay).await;
+        info!("stopping: no new connections; requests and writes in flight are finished");
+        drop(stop);
         serving.await.context("the listener failed")?;
         store.close().await;
         anyhow::Ok(())
@@ -125,7 +130,7 @@ async fn serve(
         drained = drained => drained?,
         error = distrusted(&store) => bail!("{error}; stopped at once, look at the disk"),
         () = signals.next() => bail!("stopped by a second signal; requests in flight were cut off"),
-        () = sleep(args.listen.drain_timeout) => bail!(
+        () = sleep(delay + args.listen.drain_timeout) => bail!(
             "stopped after --drain-timeout {:?}; requests in flight were cut off",
             args.listen.drain_timeout
         ),
@@ -194,7 +199,7 @@ fn announce(address: SocketAddr, doors: &Doors, bucket: &Bucket, kinds: Kinds) {
     let mut text = format!("listening on {scheme}://{address}\n");
     let admin = doors.admin.as_ref().and_then(|socket| socket.local_addr().ok());
     if let Some(admin) = admin {
-        text += &format!("livez and readyz on http://{admin}\n");
+        text += &format!("livez, readyz and metrics on http://{admin}\n");
     }
     // The unspecified address is every one of this machine; loopback is one that curl can take.
     let host = match address.ip() {

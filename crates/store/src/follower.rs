@@ -18,6 +18,7 @@ use crate::env::Mutant;
 use crate::error::Result;
 use crate::key::Seq;
 use crate::log::{self, Log};
+use crate::meters::Meters;
 use crate::state::State;
 
 /// A reader that waits for a proof that the state is current.
@@ -179,7 +180,11 @@ impl Follower {
     }
 
     /// The tail was reached: everyone who waited for this read is answered.
-    pub(crate) fn reached(&mut self, state: &Arc<State>) {
+    pub(crate) fn reached(&mut self, state: &Arc<State>, took: Duration, meters: &Meters) {
+        if !self.joined.is_empty() {
+            meters.probe_time.record_time(took);
+            meters.probe_readers.record(self.joined.len() as u64);
+        }
         self.next_count = 1;
         self.backoff.reset();
         self.answer(&Ok(Arc::clone(state)));

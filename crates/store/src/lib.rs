@@ -17,6 +17,7 @@
 //! | `publish` | the published file: one JSON array that anybody may read |
 //! | `aside` | copies of what people wrote there |
 //! | [`history`], [`mod@check`], [`mod@prune`] | a log seen, verified and thinned from outside |
+//! | [`meters`] | what is counted, for whoever shows it |
 //! | [`invariants`] | what must hold, each as one function |
 //!
 //! This crate knows no HTTP service and reads no clock but through [`Env`].
@@ -50,6 +51,7 @@ pub mod gzip;
 pub mod history;
 pub mod invariants;
 pub mod key;
+pub mod meters;
 pub mod movie;
 pub mod page;
 pub mod prune;
@@ -71,9 +73,11 @@ mod selftest;
 mod state;
 mod store;
 
-pub use bucket::{Bucket, Refused, UnprovenAbsence};
+pub use bucket::{Bucket, CallOutcome, Calls, Refused, UnprovenAbsence, Verb};
 pub use checkpoint::CheckpointOptions;
-pub use collection::{CheckpointStatus, Collection, Freshness, Judgement, OpResult, Reading};
+pub use collection::{
+    CheckpointStatus, Collection, Figures, Freshness, Judgement, OpResult, Reading,
+};
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
 pub use pins::Pin;

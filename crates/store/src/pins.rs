@@ -93,6 +93,20 @@ impl Pins {
         );
     }
 
+    /// How many states are pinned, and the most bytes of old pages that they can hold beside
+    /// `current`.
+    pub(crate) fn held(&self, current: &State) -> (usize, u64) {
+        let mut later = current.movies().retired_bytes();
+        let pinned = self.pinned();
+        let gaps = pinned.slots.iter().rev().map(|(place, slot)| {
+            let retired = later.checked_sub(place.retired_bytes).unwrap_or(u64::MAX);
+            later = place.retired_bytes;
+            retired.min(slot.wire_bytes)
+        });
+        let bytes = gaps.sum();
+        (pinned.slots.len(), bytes)
+    }
+
     fn pinned(&self) -> MutexGuard<'_, Pinned> {
         self.pinned.lock().unwrap_or_else(PoisonError::into_inner)
     }

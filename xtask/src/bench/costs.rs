@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::catalogue;
+use super::{catalogue, logins};
 use crate::background::{Server, listening_on};
 use crate::shell;
 
@@ -32,15 +32,20 @@ struct Totals {
     instructions: u64,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Read,
+    /// By somebody whose token is looked at.
+    ReadWithToken,
     Write,
 }
 
 pub(super) fn measure(binary: &Path) -> Result<Vec<Cost>> {
-    let operations =
-        [("one movie by query", Operation::Read), ("one PUT, alone", Operation::Write)];
+    let operations = [
+        ("one movie by query", Operation::Read),
+        ("the same with a token", Operation::ReadWithToken),
+        ("one PUT, alone", Operation::Write),
+    ];
     operations
         .into_iter()
         .map(|(what, operation)| {
@@ -66,14 +71,22 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     let mut command = Command::new("valgrind");
     command.arg("--tool=dhat").arg(format!("--dhat-out-file={}", profile.display()));
     command.arg(binary).args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(&data);
+    if operation == Operation::ReadWithToken {
+        command.envs(logins::who_logs_in(&logins::users(binary, &folder)?));
+    }
     let mut server = Server::start("valgrind", &command, folder.join("server.log"))?;
     let address = server.wait_for(listening_on)?;
     // curl counts for us, over one connection.
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--output", "/dev/null"]);
+    if operation == Operation::ReadWithToken {
+        curl.args(["-H", &format!("Authorization: Bearer {}", logins::token(address)?)]);
+    }
     match operation {
         // The server ignores parameters that start with an underscore.
-        Operation::Read => curl.arg(format!("http://{address}{}&_=[1-{count}]", catalogue::QUERY)),
+        Operation::Read | Operation::ReadWithToken => {
+            curl.arg(format!("http://{address}{}&_=[1-{count}]", catalogue::QUERY))
+        }
         Operation::Write => curl
             .args(["-X", "PUT", "-H", "Content-Type: application/json"])
             .args(["-d", r#"{"director":"Ann Example","genre":"Drama"}"#])

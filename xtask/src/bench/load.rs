@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -38,13 +38,16 @@ pub(super) enum Load<'a> {
     Targets { method: &'static str, file: &'a Path },
     /// PUTs of such movies to the seed's design.
     ReplaceInSeed { file: &'a Path },
+    /// Logins, which may all be refused.
+    Login { password: &'a str },
 }
 
 impl Load<'_> {
     /// How many of a hundred answers may be refusals.
     fn refusals_percent_max(self) -> u64 {
         match self {
-            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 10,
+            Self::PutToSeed { .. } | Self::ReplaceInSeed { .. } => 30,
+            Self::Login { .. } => 100,
             _ => 0,
         }
     }
@@ -60,6 +63,30 @@ pub(super) fn round(
 ) -> Result<Round> {
     let mut wrk = wrk(address, load, connections, plan.round);
     parse(&shell::output_of(&mut wrk)?, load.refusals_percent_max())
+}
+
+/// Begins to send `load` beside whatever comes next, for two rounds at most.
+pub(super) fn begin(
+    address: SocketAddr,
+    load: Load<'_>,
+    connections: u32,
+    plan: Plan,
+) -> Result<Child> {
+    let mut wrk = wrk(address, load, connections, plan.round * 2);
+    wrk.current_dir(shell::root()).stdin(Stdio::null()).stdout(Stdio::piped());
+    wrk.spawn().context("cannot start wrk")
+}
+
+/// Ends what has [begun](begin); returns how many requests were answered.
+pub(super) fn end(wrk: Child) -> Result<u64> {
+    Ok(parse(&interrupted(wrk)?, 100)?.requests)
+}
+
+/// What wrk prints where it is ended early: by INT it tells what it measured so far.
+fn interrupted(child: Child) -> Result<String> {
+    Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status()?;
+    let output = child.wait_with_output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Sends `load` until `enough` says so or `longest` is over.
@@ -82,11 +109,9 @@ pub(super) fn until(
             (None, Err(error)) => break Err(error),
         }
     };
-    // By INT it ends early and tells what it measured so far.
-    Command::new("kill").args(["-INT", &child.id().to_string()]).stderr(Stdio::null()).status()?;
-    let output = child.wait_with_output()?;
+    let output = interrupted(child)?;
     judged?;
-    parse(&String::from_utf8_lossy(&output.stdout), load.refusals_percent_max())
+    parse(&output, load.refusals_percent_max())
 }
 
 fn wrk(address: SocketAddr, load: Load<'_>, connections: u32, duration: Duration) -> Command {
@@ -116,6 +141,9 @@ fn wrk(address: SocketAddr, load: Load<'_>, connections: u32, duration: Duration
         }
         Load::Targets { method, file } => {
             wrk.args(script("targets", "/")).args(["--", method]).arg(file);
+        }
+        Load::Login { password } => {
+            wrk.args(script("login", "/login")).args(["--", password]);
         }
         Load::ReplaceInSeed { file } => {
             wrk.args(script("targets", "/")).args(["--", "PUT"]).arg(file);

@@ -10,6 +10,7 @@ mod fresh;
 mod growth;
 mod import;
 mod load;
+mod logins;
 mod machine;
 mod peers;
 mod plots;
@@ -18,6 +19,7 @@ mod reads;
 mod report;
 mod writes;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -73,10 +75,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         [] => (WHOLE, false),
         ["--large"] => (WHOLE, true),
         ["--smoke"] => (SMOKE, false),
-        _ => bail!("usage: cargo xtask bench [--smoke | --large]"),
+        ["--part", part] => return one(part),
+        _ => bail!("usage: cargo xtask bench [--smoke | --large | --part {PARTS}]"),
     };
-    tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
-    let binary = ci::release_binary()?;
+    let binary = prepared()?;
     let figures = Figures {
         reads: reads::measure(&binary, plan)?,
         fresh: fresh::measure(&binary)?,
@@ -85,6 +87,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         peers: peers::measure(&binary, plan)?,
         imports: import::measure(&binary, plan)?,
         growth: growth::measure(&binary, plan, is_large)?,
+        storms: logins::measure(&binary, plan)?,
         costs: costs::measure(&binary)?,
     };
     let measured = report::render(plan, &figures)?;
@@ -97,4 +100,28 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     }
     plots::draw(&figures, &shell::root().join(report::PLOTS))?;
     report::rewrite(&measured)
+}
+
+fn prepared() -> Result<PathBuf> {
+    tools::debian(&[("wrk", "wrk"), ("nginx", "nginx-light"), ("valgrind", "valgrind")])?;
+    ci::release_binary()
+}
+
+const PARTS: &str = "reads|fresh|import|growth|logins|costs";
+
+/// Measures and prints one part, for whoever works on it; keeps nothing.
+fn one(part: &str) -> Result<()> {
+    let binary = prepared()?;
+    let mut page = String::new();
+    match part {
+        "reads" => report::read_table(&mut page, &reads::measure(&binary, WHOLE)?)?,
+        "fresh" => report::fresh_table(&mut page, &fresh::measure(&binary)?)?,
+        "import" => report::peers::imports(&mut page, &import::measure(&binary, WHOLE)?)?,
+        "growth" => report::growth::tables(&mut page, &growth::measure(&binary, WHOLE, false)?)?,
+        "logins" => report::storm_table(&mut page, &logins::measure(&binary, WHOLE)?)?,
+        "costs" => report::cost_table(&mut page, &costs::measure(&binary)?)?,
+        _ => bail!("there is no part {part:?}; parts: {PARTS}"),
+    }
+    println!("\n{page}");
+    Ok(())
 }

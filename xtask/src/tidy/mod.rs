@@ -7,6 +7,7 @@ mod manifest;
 mod markdown;
 pub(crate) mod readme;
 mod rust;
+mod security;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +43,7 @@ fn complaints(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     walk(root, &mut files)?;
     files.sort();
-    let mut complaints = Vec::new();
+    let (mut complaints, mut sources) = (Vec::new(), Vec::new());
     for file in &files {
         let path = file.strip_prefix(root).context("walked out of the repository")?;
         let extension = path.extension().and_then(|end| end.to_str()).unwrap_or_default();
@@ -57,7 +58,11 @@ fn complaints(root: &Path) -> Result<Vec<String>> {
         };
         let named = |complaint| format!("{}: {complaint}", path.display());
         complaints.extend(of_text.into_iter().chain(put_off(&text)).map(named));
+        if extension == "rs" {
+            sources.push(text);
+        }
     }
+    complaints.extend(security::complaints(&read(root, "docs/security.md")?, &sources));
     complaints.extend(manifest::complaints(&read(root, "crates/store/Cargo.toml")?));
     complaints.extend(readme::complaints(&read(root, "README.md")?));
     complaints.extend(decisions(root)?);

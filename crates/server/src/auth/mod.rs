@@ -9,6 +9,8 @@
 //! | [`providers`] | the file that says which others are believed |
 //! | [`oidc`] | issuers of others |
 //! | [`aws`] | principals of AWS |
+//! | `others` | both of these, as the file says now |
+//! | `throttle` | how often somebody may guess |
 //! | `start` | from the options to all of this, and what is read again when it changes |
 //! | `verified` | what was verified, so that it is not verified again |
 //!
@@ -31,19 +33,22 @@ pub mod caller;
 pub mod jwk;
 pub mod keys;
 pub mod oidc;
+mod others;
 pub mod providers;
 mod start;
+mod throttle;
 pub mod token;
 pub mod users;
 mod verified;
 mod watched;
 
+pub use others::Others;
 pub use start::{Started, start};
 
-use aws::AwsLogins;
 use caller::{Caller, Grants, Role};
 use keys::Keys;
-use oidc::Issuers;
+use oidc::Fetches;
+use providers::Providers;
 use token::{Claims, Token};
 use users::{LoginError, Users};
 use verified::Verified;
@@ -121,10 +126,9 @@ struct Inner {
     policy: Policy,
     keys: Option<ArcSwap<Keys>>,
     users: Option<Users>,
-    issuers: Issuers,
-    aws: Option<AwsLogins>,
+    others: ArcSwap<Others>,
     verified: Verified,
-    /// Counts each change of users and keys: what was verified before is verified anew.
+    /// Counts each change of users, keys and providers: what was verified before is verified anew.
     epoch: AtomicU64,
     anyone: Caller,
 }
@@ -138,15 +142,14 @@ impl Auth {
 
     /// Only those who are known.
     #[must_use]
-    pub fn new(policy: Policy, keys: Option<Keys>, users: Option<Users>, issuers: Issuers) -> Self {
+    pub fn new(policy: Policy, keys: Option<Keys>, users: Option<Users>, others: Others) -> Self {
         let public =
             if policy.public_read { Grants::everywhere(Role::Reader) } else { Grants::default() };
         let inner = Inner {
             policy,
             keys: keys.map(ArcSwap::from_pointee),
             users,
-            issuers,
-            aws: None,
+            others: ArcSwap::from_pointee(others),
             verified: Verified::new(),
             epoch: AtomicU64::new(0),
             anyone: Caller::anonymous(public),
@@ -178,10 +181,17 @@ impl Auth {
         Some(self.inner.as_ref()?.keys.as_ref()?.load_full())
     }
 
-    /// The issuers of others.
+    /// The issuers of others, where callers must say who they are.
     #[must_use]
-    pub fn issuers(&self) -> Option<&Issuers> {
-        self.inner.as_ref().map(|inner| &inner.issuers)
+    pub fn issuers(&self) -> Option<Vec<String>> {
+        let others = self.inner.as_ref()?.others.load();
+        Some(others.issuers.urls().into_iter().map(str::to_owned).collect())
+    }
+
+    /// How often keys of the issuers of others were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> Option<Arc<Fetches>> {
+        Some(self.inner.as_ref()?.others.load().issuers.fetches())
     }
 
     /// Who sends these headers. Nobody without a token is let in, but to read what is public.
@@ -247,6 +257,19 @@ impl Auth {
         }
     }
 
+    /// From now on these others are believed, by these rules.
+    ///
+    /// # Errors
+    /// Where the system has no certificates to trust; those that were known go on.
+    pub fn set_providers(&self, providers: Providers) -> Result<(), reqwest::Error> {
+        if let Some(inner) = &self.inner {
+            let others = inner.others.load().by(providers)?;
+            inner.others.store(Arc::new(others));
+            inner.forget();
+        }
+        Ok(())
+    }
+
     /// Reads the users file again where it has changed.
     pub fn refresh_users(&self) {
         if let Some(inner) = &self.inner
@@ -273,7 +296,8 @@ impl Inner {
         if self.keys.is_some() && token.claimed_issuer() == Some(&self.policy.issuer) {
             return self.verify_ours(token, now);
         }
-        let subject = self.issuers.verify(token, now).await?;
+        let others = self.others.load_full();
+        let subject = others.issuers.verify(token, now).await?;
         Ok((Caller::known(self.actor(&subject.id), subject.grants), subject.until))
     }
 
@@ -299,7 +323,7 @@ impl Inner {
         let name = claims.text("sub").ok_or(Refused::Invalid("it names nobody"))?;
         let granted = Grants::parse_scopes(claims.text("scope").unwrap_or_default());
         // No user's name has a colon.
-        if let Some(aws) = &self.aws
+        if let Some(aws) = &self.others.load().aws
             && name.starts_with("arn:")
         {
             return Ok((name.into(), granted.and(&aws.grants(name))));
@@ -348,7 +372,7 @@ impl Inner {
 
     /// Counts each change of what tokens are verified by.
     fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Acquire).wrapping_add(self.issuers.changes())
+        self.epoch.load(Ordering::Acquire).wrapping_add(self.others.load().issuers.changes())
     }
 
     fn forget(&self) {

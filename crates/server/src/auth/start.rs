@@ -10,10 +10,9 @@ use ring::hmac;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
-use super::aws::AwsLogins;
 use super::jwk::Algorithm;
 use super::keys::{Keys, write_new};
-use super::oidc::Issuers;
+use super::others::Others;
 use super::providers::Providers;
 use super::users::Users;
 use super::watched::Watched;
@@ -35,7 +34,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// What cannot be read, or is missing.
 pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<Started> {
     if kinds.is_none() {
-        return Ok(Started { auth: Auth::none(), key_file: None });
+        return Ok(Started { auth: Auth::none(), key_file: None, providers: None });
     }
     let users = match &args.users {
         Some(path) if kinds.users => Some(Users::open(path).context("--users")?),
@@ -44,8 +43,9 @@ pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<S
     let mut key_file = None;
     let gives_tokens = kinds.users || kinds.aws;
     let keys = gives_tokens.then(|| token_keys(args, bucket, &mut key_file)).transpose()?;
+    let issuer = args.public_url.clone().unwrap_or_else(|| ISSUER.to_owned());
     let policy = Policy {
-        issuer: args.public_url.clone().unwrap_or_else(|| ISSUER.to_owned()),
+        issuer: issuer.clone(),
         lifetime: args.token_lifetime,
         public_read: args.public_read,
         actor: match args.actor {
@@ -53,17 +53,45 @@ pub fn start(args: &AuthArgs, kinds: Kinds, bucket: &Bucket) -> anyhow::Result<S
             ActorName::Pseudonym => Actor::Pseudonym(actor_key(args, bucket)?),
         },
     };
-    let providers = match &args.identity_providers {
-        Some(path) => Providers::read(path, kinds)?,
-        None => Providers::default(),
-    };
-    let no_client = "cannot make an HTTP client";
-    let issuers = Issuers::start(providers.oidc).context(no_client)?;
-    let mut auth = Auth::new(policy, keys, users, issuers);
-    if let Some(aws) = providers.aws {
-        auth = auth.with_aws(AwsLogins::new(aws).context(no_client)?);
+    let (mut providers, mut others) = (None, Others::default());
+    if let Some(path) = &args.identity_providers {
+        let file = ProvidersFile { file: Watched::new(path), kinds, ours: issuer };
+        others = Others::start(file.read(path)?).context(NO_CLIENT)?;
+        providers = Some(file);
     }
-    Ok(Started { auth, key_file })
+    Ok(Started { auth: Auth::new(policy, keys, users, others), key_file, providers })
+}
+
+const NO_CLIENT: &str = "cannot make an HTTP client";
+
+/// The file of identity providers, and what it must agree with.
+#[derive(Debug)]
+struct ProvidersFile {
+    file: Watched,
+    kinds: Kinds,
+    /// What our own tokens name as their issuer.
+    ours: String,
+}
+
+impl ProvidersFile {
+    fn read(&self, path: &Path) -> anyhow::Result<Providers> {
+        read_providers(path, self.kinds, &self.ours)
+    }
+
+    /// What it says now, where that is something else.
+    fn read_again(&mut self) -> Option<Providers> {
+        let Self { file, kinds, ours } = self;
+        file.read_again("providers", |path| read_providers(path, *kinds, ours))
+    }
+}
+
+fn read_providers(path: &Path, kinds: Kinds, ours: &str) -> anyhow::Result<Providers> {
+    let providers = Providers::read(path, kinds)?;
+    // Tokens with that name are held to our own keys.
+    if providers.oidc.iter().any(|one| one.issuer.id == ours) {
+        bail!("{}: the issuer {ours} is this very service, by --public-url", path.display());
+    }
+    Ok(providers)
 }
 
 /// What was read, and what is looked at from now on.
@@ -72,6 +100,7 @@ pub struct Started {
     /// Who may do what.
     pub auth: Auth,
     key_file: Option<Watched>,
+    providers: Option<ProvidersFile>,
 }
 
 impl Started {
@@ -87,6 +116,7 @@ impl Started {
         loop {
             ticks.tick().await;
             self.auth.refresh_users();
+            self.refresh_providers();
             if self.refresh_keys() {
                 compare_keys(&self.auth, &store).await;
             }
@@ -96,19 +126,19 @@ impl Started {
     /// Tells whether there are other keys now.
     fn refresh_keys(&mut self) -> bool {
         let Some(file) = &mut self.key_file else { return false };
-        if !file.has_changed() {
-            return false;
-        }
-        match Keys::load(file.path()).and_then(|keys| keys.context("it is gone")) {
-            Ok(keys) => {
-                info!(keys = ?keys.ids(), "read {} again", file.path().display());
-                self.auth.set_keys(keys);
-                true
-            }
-            Err(problem) => {
-                error!("{}: {problem:#}; the keys that were known go on", file.path().display());
-                false
-            }
+        let gone = |path: &Path| format!("there is no {} any more", path.display());
+        let read = |path: &Path| Keys::load(path)?.with_context(|| gone(path));
+        let Some(keys) = file.read_again("keys", read) else { return false };
+        info!(keys = ?keys.ids(), "tokens are signed by the first of these");
+        self.auth.set_keys(keys);
+        true
+    }
+
+    fn refresh_providers(&mut self) {
+        if let Some(providers) = self.providers.as_mut().and_then(ProvidersFile::read_again)
+            && let Err(problem) = self.auth.set_providers(providers)
+        {
+            error!("{NO_CLIENT}: {problem}; the providers that were known go on");
         }
     }
 }

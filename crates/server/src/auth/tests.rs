@@ -31,7 +31,7 @@ impl Service {
         fs::write(folder.path().join("users"), text).unwrap();
         let users = Users::open(&folder.path().join("users")).unwrap();
         let (keys, key) = Keys::make(Algorithm::Es256).unwrap();
-        Self { auth: Auth::new(policy, Some(keys), Some(users), Issuers::default()), folder, key }
+        Self { auth: Auth::new(policy, Some(keys), Some(users), Others::default()), folder, key }
     }
 
     async fn login(&self) -> String {

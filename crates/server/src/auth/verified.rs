@@ -12,6 +12,9 @@ use super::caller::Caller;
 
 /// The most tokens that are remembered.
 const TOKENS_MAX: usize = 16 * 1024;
+/// The longest that one is remembered, in seconds, however long it holds: keys of an issuer that have
+/// become too old are not used any more, and nobody is told when that happens.
+const AGE_SECONDS_MAX: u64 = 10 * 60;
 /// Readers of different parts do not wait for one another.
 const PARTS: usize = 16;
 
@@ -29,7 +32,7 @@ pub(crate) struct Verified {
 
 struct Entry {
     caller: Caller,
-    /// Seconds since 1970.
+    /// When it is to be verified anew, or has ended; in seconds since 1970.
     until: u64,
     /// What was known when it was verified: [`super::Auth`] counts each change of users and keys.
     epoch: u64,
@@ -68,6 +71,7 @@ impl Verified {
         {
             part.remove(&some);
         }
+        let until = until.min(now.saturating_add(AGE_SECONDS_MAX));
         part.insert(token, Entry { caller, until, epoch });
     }
 
@@ -103,6 +107,15 @@ mod tests {
         assert!(!known(token, 8, 99));
         assert!(!known(verified.digest(b"a.b.d"), 7, 99));
         assert_ne!(Verified::new().digest(b"a.b.c"), token, "every process has a key of its own");
+    }
+
+    #[test]
+    fn a_token_that_holds_for_years_is_verified_anew_from_time_to_time() {
+        let verified = Verified::new();
+        let token = verified.digest(b"a.b.c");
+        verified.put(token, caller("ann"), u64::MAX, 0, 1_000);
+        assert!(verified.get(token, 0, 1_000 + AGE_SECONDS_MAX - 1).is_some());
+        assert!(verified.get(token, 0, 1_000 + AGE_SECONDS_MAX).is_none());
     }
 
     #[test]

@@ -4,11 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use tracing::{error, info};
+
 /// A file, and how it was when it was looked at last.
 #[derive(Debug)]
 pub(crate) struct Watched {
     path: PathBuf,
     seen: Option<Stamp>,
+    /// Why what is there now could not be used.
+    failed: Option<String>,
 }
 
 /// By which a file is seen to have changed. A symbolic link is followed: orchestrators change where
@@ -23,17 +27,37 @@ struct Stamp {
 impl Watched {
     /// From now on; to be called before the file is read.
     pub(crate) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: stamp(path) }
+        Self { path: path.to_owned(), seen: stamp(path), failed: None }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether it has changed since it was asked last.
-    pub(crate) fn has_changed(&mut self) -> bool {
+    /// What is in it now, where it has changed. Of one that cannot be used the reason is told once,
+    /// and it is read again until it can: what kept us from it may not have been in the file, such as
+    /// a process without a free file descriptor.
+    pub(crate) fn read_again<T>(
+        &mut self,
+        what: &str,
+        read: impl FnOnce(&Path) -> anyhow::Result<T>,
+    ) -> Option<T> {
         let now = stamp(&self.path);
-        std::mem::replace(&mut self.seen, now) != now
+        let has_changed = std::mem::replace(&mut self.seen, now) != now;
+        if !has_changed && self.failed.is_none() {
+            return None;
+        }
+        match read(&self.path) {
+            Ok(found) => {
+                info!("read {} again", self.path.display());
+                self.failed = None;
+                Some(found)
+            }
+            Err(problem) => {
+                let problem = format!("{problem:#}");
+                if self.failed.as_ref() != Some(&problem) {
+                    error!("{problem}; the {what} that were known go on");
+                }
+                self.failed = Some(problem);
+                None
+            }
+        }
     }
 }
 
@@ -42,4 +66,24 @@ fn stamp(path: &Path) -> Option<Stamp> {
     let meta = fs::metadata(path).ok()?;
     let changed = (meta.ctime(), meta.ctime_nsec());
     Some(Stamp { inode: meta.ino(), length: meta.len(), changed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_not_be_read_in_passing_is_read_once_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        fs::write(&path, "old").unwrap();
+        let mut file = Watched::new(&path);
+        let read = |path: &Path| Ok(fs::read_to_string(path)?);
+        assert_eq!(file.read_again("users", read), None, "nothing has changed");
+        fs::write(&path, "newer").unwrap();
+        let none = file.read_again("users", |_| anyhow::bail!("too many open files"));
+        assert_eq!(none, None::<String>);
+        assert_eq!(file.read_again("users", read).as_deref(), Some("newer"));
+        assert_eq!(file.read_again("users", read), None, "nothing has changed since");
+    }
 }

@@ -12,6 +12,7 @@ pub mod check;
 pub mod completions;
 pub mod export;
 pub mod generate;
+pub mod health;
 pub mod import;
 pub mod log;
 pub mod openapi;

@@ -28,7 +28,7 @@ pub struct AuthArgs {
     #[arg(long, value_name = "FILE", env = "MOVIES_USERS")]
     pub users: Option<PathBuf>,
     /// Which issuers of others are believed, which principals of AWS may log in, and what each may
-    /// do: a TOML file, see docs/guides/identity-providers.md
+    /// do: a TOML file, read again when it changes; see docs/guides/identity-providers.md
     #[arg(long, value_name = "FILE", env = "MOVIES_IDENTITY_PROVIDERS")]
     pub identity_providers: Option<PathBuf>,
     /// The keys that sign the tokens of /login: PEM blocks of PKCS #8, the first one signs, all

@@ -14,10 +14,12 @@ use movies_store::movie::MovieLimits;
 use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
-use crate::app::{Collections, Origins, PreconditionStatus, Settings};
+use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
+mod caches;
+mod health;
 mod listen;
 mod transfer;
 mod values;
@@ -28,6 +30,8 @@ use values::{
 };
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
+pub use caches::CacheArgs;
+pub use health::HealthArgs;
 pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
@@ -109,6 +113,10 @@ pub enum Command {
     /// bash: movies-api completions bash > /etc/bash_completion.d/movies-api
     #[command(verbatim_doc_comment)]
     Completions(CompletionsArgs),
+    /// Ask a replica whether it is ready, as an image without a shell must
+    ///
+    /// Exit status: 0 ready, 1 not, or nobody answers.
+    Health(HealthArgs),
     /// Print the OpenAPI document
     #[command(hide = true)]
     Openapi,
@@ -147,6 +155,9 @@ pub struct ServeArgs {
     /// How conditional writes are answered.
     #[command(flatten)]
     pub api: ApiArgs,
+    /// What shared caches may keep.
+    #[command(flatten)]
+    pub caches: CacheArgs,
     /// What a client may take.
     #[command(flatten)]
     pub limits: LimitArgs,
@@ -402,6 +413,9 @@ impl ServeArgs {
             cors_origins: Origins::parse(self.api.cors_origins.iter().map(String::as_str))
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
+            shared: self.caches.shared(),
+            trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
+                .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
             public_url: self.auth.public_url.clone(),

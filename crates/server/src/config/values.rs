@@ -49,6 +49,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`duration`], in whole seconds and up to thirty days: what caches count in.
+pub(super) fn days(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_secs(24 * 3_600);
+    let time = match text.strip_suffix('d').map(str::parse) {
+        Some(Ok(days)) => (1..=30).contains(&days).then(|| DAY * days).ok_or("at most 30d")?,
+        Some(Err(_)) => return Err("write a whole number of days, such as 1d".to_owned()),
+        None => duration(text)?,
+    };
+    if time.subsec_nanos() > 0 || time.is_zero() {
+        return Err("whole seconds, at least one".to_owned());
+    }
+    Ok(time)
+}
+
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     match duration(text)? {
         Duration::ZERO => Err("more than 0".to_owned()),
@@ -122,6 +136,15 @@ mod tests {
         assert_eq!(publish("off"), Ok(Publish(None)));
         assert_eq!(publish("1m"), Ok(Publish(Some(Duration::from_secs(60)))));
         assert!(publish("on").is_err());
+    }
+
+    #[test]
+    fn caches_count_in_seconds_up_to_thirty_days() {
+        assert_eq!(days("60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(days("1d"), Ok(Duration::from_secs(86_400)));
+        for text in ["500ms", "0s", "0d", "31d", "d", "1.5d", "99999999999d"] {
+            assert!(days(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::app::{App, PreconditionStatus};
 use crate::audit::Line;
 use crate::auth::caller::{Action, Caller};
 
-pub(crate) const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The least time that is left for an opening and for a commit, however long the body took to
 /// arrive.
@@ -192,8 +192,8 @@ impl Judged {
 
     /// Tells how long it waited and how long the commit took.
     pub(crate) fn time(&self, headers: &mut HeaderMap) {
-        headers.insert(SERVER_TIMING, timing("queue", self.judgement.queued));
-        headers.append(SERVER_TIMING, timing("commit", self.commit_time));
+        add_timing(headers, "queue", self.judgement.queued);
+        add_timing(headers, "commit", self.commit_time);
     }
 }
 
@@ -290,22 +290,27 @@ fn refusal(app: &App, outcome: Outcome, conditions: &WriteConditions) -> Option<
 
 /// The longest entry of `Server-Timing`: a word, and the longest number that there is.
 const TIMING_BYTES_MAX: usize = 48;
+/// The most entries of an answer.
+const TIMINGS_MAX: usize = 4;
 
-/// One entry of `Server-Timing`, in milliseconds. Every answer has some: with `format!` they were
-/// one instruction in thirteen of a point read.
-pub(crate) fn timing(what: &str, time: Duration) -> HeaderValue {
+/// One more entry of `Server-Timing`, in milliseconds, on its one line; one over the most is left
+/// out. Every answer has some: with `format!` they were one instruction in thirteen of a point read.
+pub(crate) fn add_timing(headers: &mut HeaderMap, what: &str, time: Duration) {
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     // Three digits behind the point, of a number that has four.
     let (mut whole, mut fraction) = (itoa::Buffer::new(), itoa::Buffer::new());
     let whole = whole.format(micros / 1_000);
     let fraction = fraction.format(1_000 + micros % 1_000).get(1..).unwrap_or_default();
-    let mut text = Cursor::new([0; TIMING_BYTES_MAX]);
-    for part in [what, ";dur=", whole, ".", fraction] {
-        text.write_all(part.as_bytes()).expect("a short word and a number fit");
+    let told = headers.get(&SERVER_TIMING).map_or(&[][..], HeaderValue::as_bytes);
+    let separator = if told.is_empty() { "" } else { ", " };
+    let mut line = Cursor::new([0; TIMING_BYTES_MAX * TIMINGS_MAX]);
+    let entry = [separator, what, ";dur=", whole, ".", fraction].map(str::as_bytes);
+    if [told].into_iter().chain(entry).any(|part| line.write_all(part).is_err()) {
+        return;
     }
-    let length = usize::try_from(text.position()).expect("it is short");
-    let text = text.get_ref().get(..length).unwrap_or_default();
-    HeaderValue::from_bytes(text).expect("a word and a number")
+    let length = usize::try_from(line.position()).expect("it is short");
+    let line = HeaderValue::from_bytes(line.get_ref().get(..length).unwrap_or_default());
+    headers.insert(SERVER_TIMING, line.expect("words and numbers"));
 }
 
 #[cfg(test)]
@@ -320,8 +325,18 @@ mod tests {
             (1_050, "x;dur=1.050"),
             (12_345_678, "x;dur=12345.678"),
         ] {
-            assert_eq!(timing("x", Duration::from_micros(micros)), text);
+            let mut headers = HeaderMap::new();
+            add_timing(&mut headers, "x", Duration::from_micros(micros));
+            assert_eq!(headers[SERVER_TIMING], text);
         }
-        assert_eq!(timing("x", Duration::MAX), "x;dur=18446744073709551.615");
+    }
+
+    #[test]
+    fn timings_stand_on_one_line() {
+        let mut headers = HeaderMap::new();
+        add_timing(&mut headers, "x", Duration::from_micros(7));
+        add_timing(&mut headers, "y", Duration::MAX);
+        let lines: Vec<_> = headers.get_all(SERVER_TIMING).iter().collect();
+        assert_eq!(lines, ["x;dur=0.007, y;dur=18446744073709551.615"]);
     }
 }

@@ -4,9 +4,10 @@
 use axum::extract::FromRequestParts;
 use http::header::{HOST, WWW_AUTHENTICATE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{Extensions, HeaderMap, HeaderValue, Uri};
 use movies_store::key::CollectionName;
 
+use super::forwarded::{Origin, is_host};
 use super::problem::{
     EXPIRED_TOKEN, INSUFFICIENT_SCOPE, INVALID_HEADER, INVALID_TOKEN, ISSUER_UNAVAILABLE,
     MISSING_TOKEN, Problem,
@@ -81,7 +82,7 @@ fn refusal(app: &App, parts: &Parts, action: Action, refused: Refused) -> Proble
     };
     let scope = action.scope();
     let mut challenge = format!("Bearer realm=\"movies\",{error} scope=\"{scope}\"");
-    if let Some(url) = service_url(app, &parts.uri, &parts.headers) {
+    if let Some(url) = service_url(app, &parts.uri, &parts.headers, &parts.extensions) {
         challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
     }
     let problem = match refused {
@@ -97,18 +98,23 @@ fn refusal(app: &App, parts: &Parts, action: Action, refused: Refused) -> Proble
         .with_audit(Line::refused(None, scope, reason))
 }
 
-/// Where clients reach this service: as the operator says, else as this one has called it.
-pub(crate) fn service_url(app: &App, uri: &Uri, headers: &HeaderMap) -> Option<String> {
+/// Where clients reach this service: as the operator says, else as a gateway that is believed says,
+/// else as this one has called it.
+pub(crate) fn service_url(
+    app: &App,
+    uri: &Uri,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Option<String> {
     if let Some(url) = &app.settings().public_url {
         return Some(url.clone());
     }
-    let is_host = |host: &&str| {
-        !host.is_empty()
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-    };
+    let origin = extensions.get::<Origin>();
     let authority = uri.authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| headers.get(HOST)?.to_str().ok()).filter(is_host)?;
-    let scheme = if app.settings().https { "https" } else { "http" };
+    let called = || authority.or_else(|| headers.get(HOST)?.to_str().ok());
+    let host = origin.and_then(Origin::host).or_else(called).filter(|host| is_host(host))?;
+    let is_https = app.settings().https || origin.is_some_and(Origin::is_https);
+    let scheme = if is_https { "https" } else { "http" };
     Some(format!("{scheme}://{host}"))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Decides 304 and 412 of reads before any byte of a body is touched. Every answer is
 //! `no-cache`: it may be kept, but is revalidated each time, so it stays linearizable through any
-//! cache.
+//! cache. What caches may keep without asking, where the operator wants that, is in `shared.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use movies_store::State;
 use movies_store::key::{LogId, Tag, Timestamp, Version};
 
-use super::access::{Fetched, SERVER_TIMING, timing};
+use super::access::{Fetched, add_timing};
 use super::encoding;
 use super::negotiate::Coding;
 use super::precondition::{ReadConditions, Verdict};
@@ -214,7 +214,7 @@ impl<'a> Answer<'a> {
         headers.insert(ETAG, etag);
         headers.insert(CACHE_CONTROL, NO_CACHE);
         headers.insert(MOVIES_VERSION, stamp.version.clone());
-        headers.insert(SERVER_TIMING, timing("probe", self.fetched.probe_time));
+        add_timing(&mut headers, "probe", self.fetched.probe_time);
         if !self.app.auth().is_public_read() {
             headers.insert(VARY, BY_CALLER);
         }

@@ -17,19 +17,23 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::header::{
-    CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tower::Service as _;
 
-use super::access::{SERVER_TIMING, timing};
+use super::access::add_timing;
+use super::caching::NO_STORE;
 use super::cors::Grant;
+use super::forwarded::Origin;
 use super::limits;
 use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
 use crate::app::{App, Settings};
 use crate::audit::Line;
+use crate::telemetry::meters::Meters;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -63,10 +67,18 @@ impl Endpoint {
         Self { app, hosts, routes }
     }
 
+    /// Whether what a proxy says of its client may count.
+    pub(crate) fn believes_proxies(&self) -> bool {
+        !self.app.settings().trusted_proxies.is_empty()
+    }
+
     /// The answer to one request, whatever happens behind it. A write that the store has accepted
     /// is committed even when the future is dropped.
-    pub async fn answer(&self, request: Request) -> Response {
+    pub async fn answer(&self, mut request: Request) -> Response {
         let settings = self.app.settings();
+        if let Some(origin) = settings.trusted_proxies.origin(&request) {
+            request.extensions_mut().insert(origin);
+        }
         let sender = Sender::of(&request, settings, self.hosts);
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
@@ -76,7 +88,12 @@ impl Endpoint {
             Ok(()) => guarded(async { self.routes.clone().call(request).await }, deadline).await,
             Err(problem) => problem.into_response(),
         };
-        sender.finish(response)
+        sender.finish(response, self.meters())
+    }
+
+    /// What is counted.
+    pub(crate) fn meters(&self) -> &Meters {
+        self.app.meters()
     }
 }
 
@@ -122,11 +139,15 @@ struct Sender {
     grant: Grant,
     is_head: bool,
     is_https: bool,
+    /// Its caller has shown a token where caches stand between.
+    is_signed: bool,
 }
 
 impl Sender {
     fn of(request: &Request, settings: &Settings, hosts: Hosts) -> Self {
         let headers = request.headers();
+        let is_https =
+            settings.https || request.extensions().get::<Origin>().is_some_and(Origin::is_https);
         Self {
             started: Instant::now(),
             request_id: request_id(headers),
@@ -135,28 +156,32 @@ impl Sender {
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
             // The listener for health alone is always plain.
-            is_https: settings.https && hosts == Hosts::Configured,
+            is_signed: settings.shared.is_some() && headers.contains_key(AUTHORIZATION),
+            is_https: is_https && hosts == Hosts::Configured,
         }
     }
 
-    fn finish(self, mut response: Response) -> Response {
+    fn finish(self, mut response: Response, meters: &Meters) -> Response {
         // A problem has its status already, so only failures pay for the look.
         if response.status().is_success() {
             if let Some(line) = response.extensions_mut().remove::<Line>() {
-                line.tell(self.request_id.to_str().unwrap_or_default());
+                line.tell(self.request_id.to_str().unwrap_or_default(), meters);
             }
         } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             let id = self.request_id.to_str().unwrap_or_default();
-            problem.log(id);
+            problem.log(id, meters);
             response = problem.render(id, Form::preferred(self.accept.as_ref()));
             if self.is_head {
                 response = without_body(response);
+            }
+            if self.is_signed {
+                response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
             }
         }
         let headers = response.headers_mut();
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
-        headers.append(SERVER_TIMING, timing("total", self.started.elapsed()));
+        add_timing(headers, "total", self.started.elapsed());
         headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         if self.is_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, StatusCode};
 use movies_store::{CheckpointStatus, Error, Freshness, Publication};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::caching::{JSON, NO_STORE};
 use super::problem::to_line;
 use crate::app::App;
+use crate::auth::caller::{Action, Caller, Grants, Role};
 
 /// The bucket is taken for reachable where it was reached this recently.
 const REACHED_AGE_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +32,8 @@ pub(crate) struct Health {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     reasons: Option<Vec<String>>,
-    /// What a person should know though it is ready; only with `?verbose`.
+    /// What a person should know though it is ready; only with `?verbose`, and beside the API only of
+    /// the collections that the caller may read.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     notes: Option<Vec<String>>,
@@ -76,15 +78,32 @@ pub(crate) async fn ready(State(app): State<App>, request: Request) -> Response 
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
-    let notes = is_verbose.then(|| notes(&app));
+    let notes = match is_verbose {
+        true => Some(notes(&app, &reader(&app, request.headers()).await)),
+        false => None,
+    };
     answer(code, &Health { status, reasons: is_verbose.then_some(reasons), notes })
 }
 
-/// What is not well, but keeps nobody from being served.
-fn notes(app: &App) -> Vec<String> {
+/// Whoever asks, as far as what stands in collections is concerned. Beside the API those hear of one
+/// who may read it; a listener of its own is reached by operators alone.
+async fn reader(app: &App, headers: &HeaderMap) -> Caller {
+    if app.settings().health_apart {
+        return Caller::anonymous(Grants::everywhere(Role::Reader));
+    }
+    // A probe is answered, whatever its token is.
+    let nobody = |_refused| Caller::anonymous(Grants::default());
+    app.auth().authenticate(headers).await.unwrap_or_else(nobody)
+}
+
+/// What is not well, but keeps nobody from being served; of the collections that the caller may read.
+fn notes(app: &App, caller: &Caller) -> Vec<String> {
     let mut notes = Vec::new();
     for collection in app.store().opened() {
         let name = collection.name();
+        if !caller.may(Action::Read, name) {
+            continue;
+        }
         notes.extend(collection.notes().iter().map(|note| format!("{name}: {note}")));
         let CheckpointStatus { trouble, damaged, .. } = collection.checkpoint();
         notes.extend(damaged.iter().map(|found| {
@@ -95,7 +114,7 @@ fn notes(app: &App) -> Vec<String> {
         if let Some(trouble) = trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
         }
-        let Publication { foreign, trouble, recovered } = collection.publication();
+        let Publication { foreign, trouble, recovered, .. } = collection.publication();
         notes.extend(recovered.iter().map(|kept| {
             format!(
                 "{name}: a publication was cut off that had somebody's edit of the published file \

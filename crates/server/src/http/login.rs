@@ -1,6 +1,7 @@
 //! `POST /login`: a name and a password for a token, to the letter of the seed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -8,9 +9,11 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::time::sleep;
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_STORE};
+use super::forwarded;
 use super::limits;
 use super::problem::{
     BAD_LOGIN, INVALID_BODY, NOT_FOUND, OVERLOADED, Problem, TOO_MANY_LOGINS, to_line,
@@ -19,11 +22,13 @@ use crate::app::App;
 use crate::audit::Line;
 use crate::auth::Secret;
 use crate::auth::users::LoginError;
-use crate::listener::Peer;
 use crate::openapi::LoginProblems;
 
 /// A name and a password take far less.
 const BODY_BYTES_MAX: usize = 8 * 1024;
+
+/// How long who comes too often waits for being told so.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Who logs in.
 #[derive(ToSchema)]
@@ -75,7 +80,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         };
         return Err(Problem::new(&NOT_FOUND, detail));
     }
-    let from = request.extensions().get::<Peer>().map(|Peer(address)| *address);
+    let from = forwarded::client(request.extensions());
     let (parts, body) = request.into_parts();
     let time_max = app.settings().request_deadline;
     let body = limits::read_body(&parts.headers, body, BODY_BYTES_MAX, time_max).await?;
@@ -88,12 +93,25 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         return Err(refusal(LoginError::Bad, None));
     };
     let login = app.auth().login(name, Secret::new(password.to_owned()), from).await;
-    let login = login.map_err(|error| refusal(error, app.auth().actor_of(name).as_ref()))?;
+    let login = match login {
+        Ok(login) => login,
+        Err(error) => return Err(held(refusal(error, app.auth().actor_of(name).as_ref())).await),
+    };
     let mut response = Response::new(Body::from(to_line(&AccessToken::of(login.token))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response.extensions_mut().insert(Line::login(login.actor));
     Ok(response)
+}
+
+/// A refusal, after a moment where it is for coming too often: whoever asks again at once, over and
+/// over, would take the time of readers with answers that cost no hash. As many are held as
+/// connections are open.
+pub(super) async fn held(problem: Problem) -> Problem {
+    if [TOO_MANY_LOGINS.slug, OVERLOADED.slug].contains(&problem.kind().slug) {
+        sleep(REFUSAL_PAUSE).await;
+    }
+    problem
 }
 
 /// `user` is for the audit log alone.
@@ -113,6 +131,24 @@ fn refusal(error: LoginError, user: Option<&Arc<str>>) -> Problem {
         LoginError::Busy { seconds } => {
             Problem::new(&OVERLOADED, "too many logins are waiting; try again soon")
                 .retry_after(seconds)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_comes_too_often_is_held_for_a_moment() {
+        for (error, pause) in [
+            (LoginError::Bad, Duration::ZERO),
+            (LoginError::Throttled { seconds: 6 }, REFUSAL_PAUSE),
+            (LoginError::Busy { seconds: 1 }, REFUSAL_PAUSE),
+        ] {
+            let begun = tokio::time::Instant::now();
+            held(refusal(error, None)).await;
+            assert_eq!(begun.elapsed().as_millis(), pause.as_millis(), "{error:?}");
         }
     }
 }

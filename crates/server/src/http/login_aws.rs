@@ -8,11 +8,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_STORE};
+use super::forwarded;
 use super::limits;
-use super::login::AccessToken;
+use super::login::{AccessToken, held};
 use super::problem::{
     BAD_AWS_LOGIN, INVALID_BODY, INVALID_PRESIGNED_URL, NO_ROLE, NOT_FOUND, OVERLOADED, Problem,
-    STS_UNAVAILABLE, to_line,
+    STS_UNAVAILABLE, TOO_MANY_LOGINS, to_line,
 };
 use crate::app::App;
 use crate::audit::Line;
@@ -35,7 +36,8 @@ pub(crate) struct PresignedIdentity {
 ///
 /// Gives a token for a presigned `GetCallerIdentity`. AWS is asked who has signed it; no
 /// credentials travel. The header `X-Movies-Server-Id` must be signed with the name that the
-/// operator tells, so that what was signed for another server counts for nothing here.
+/// operator tells, so that what was signed for another server counts for nothing here. After several
+/// failures the address has to wait.
 #[utoipa::path(
     post,
     path = "/login/aws",
@@ -53,6 +55,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
             "principals of AWS do not log in here; the operator lets them in by --auth aws";
         return Err(Problem::new(&NOT_FOUND, detail));
     }
+    let from = forwarded::client(request.extensions());
     let (parts, body) = request.into_parts();
     let time_max = app.settings().request_deadline;
     let body = limits::read_body(&parts.headers, body, BODY_BYTES_MAX, time_max).await?;
@@ -61,7 +64,10 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         let place = format!("line {} column {}", error.line(), error.column());
         Problem::new(&INVALID_BODY, format!("{place}: send {{\"url\":\"https://sts…\"}}"))
     })?;
-    let login = app.auth().login_aws(&body.url).await.map_err(refusal)?;
+    let login = match app.auth().login_aws(&body.url, from).await {
+        Ok(login) => login,
+        Err(error) => return Err(held(refusal(error)).await),
+    };
     let mut response = Response::new(Body::from(to_line(&AccessToken::of(login.token))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -83,6 +89,13 @@ fn refusal(error: AwsRefused) -> Problem {
             let detail = "AWS knows you, and no role is given to your ARN here; ask the operator";
             let line = Line::refused(Some(&actor), "login", "no role for the ARN");
             Problem::new(&NO_ROLE, detail).with_audit(line)
+        }
+        AwsRefused::Throttled { seconds } => {
+            let detail =
+                format!("too many logins from this address have failed; try again in {seconds} s");
+            Problem::new(&TOO_MANY_LOGINS, detail)
+                .retry_after(seconds)
+                .with_audit(refused("too many failures"))
         }
         AwsRefused::Busy => {
             Problem::new(&OVERLOADED, "too many logins are waiting; try again soon").retry_after(1)

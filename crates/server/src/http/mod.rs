@@ -28,15 +28,18 @@ mod encoding;
 mod envelope;
 mod extract;
 mod filter;
+pub(crate) mod forwarded;
 mod health;
 mod idempotency;
 mod limits;
 mod login;
 mod login_aws;
+mod metrics;
 mod movies;
 mod negotiate;
 mod precondition;
 pub(crate) mod problem;
+pub(crate) mod shared;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -66,21 +69,28 @@ fn health() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(route(routes!(health::live))).routes(route(routes!(health::ready)))
 }
 
+/// What operators ask beside the API, where they have no listener of their own.
+fn operations() -> OpenApiRouter<App> {
+    health().routes(route(routes!(metrics::guarded)))
+}
+
 /// The document alone.
 pub(crate) fn api() -> utoipa::openapi::OpenApi {
-    documented().merge(health()).into_openapi()
+    documented().merge(operations()).into_openapi()
 }
 
 pub(crate) fn endpoint(app: App) -> Endpoint {
-    let health = if app.settings().health_apart { OpenApiRouter::new() } else { health() };
-    let (router, _document) = documented().merge(health).split_for_parts();
+    let apart = app.settings().health_apart;
+    let operations = if apart { OpenApiRouter::new() } else { operations() };
+    let (router, _document) = documented().merge(operations).split_for_parts();
     let docs = axum::routing::get(about::docs_asset).fallback(other_method(GET_ONLY));
     finish(router.route("/docs/{*file}", docs), app, Hosts::Configured)
 }
 
 pub(crate) fn health_endpoint(app: App) -> Endpoint {
     let (router, _document) = health().split_for_parts();
-    finish(router, app, Hosts::Any)
+    let metrics = axum::routing::get(metrics::open).fallback(other_method(GET_ONLY));
+    finish(router.route("/metrics", metrics), app, Hosts::Any)
 }
 
 fn finish(router: Router<App>, app: App, hosts: Hosts) -> Endpoint {

@@ -12,7 +12,7 @@ use movies_store::commit::{Action as StoreAction, Code};
 use movies_store::key::{MovieKey, Tag};
 use movies_store::movie::Movie;
 
-use super::access::{self, Judged, REPLAYED, SERVER_TIMING, TRUE, timing};
+use super::access::{self, Judged, REPLAYED, TRUE, add_timing};
 use super::authorize::CalledBy;
 use super::caching::{Answer, JSON, MOVIES_VERSION, NO_CACHE, quoted, version_header};
 use super::encoding;
@@ -23,6 +23,7 @@ use super::limits;
 use super::negotiate::Coding;
 use super::precondition::{ReadConditions, WriteConditions};
 use super::problem::{MOVIE_NOT_FOUND, Problem};
+use super::shared::{Audience, CacheTag};
 use super::suggest::suggest;
 use crate::app::App;
 use crate::auth::caller::Action;
@@ -69,9 +70,12 @@ pub(crate) async fn list(
     Catalogue(collection): Catalogue,
     conditions: ReadConditions,
     coding: Coding,
+    audience: Audience,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &caller, &collection).await?;
-    Answer::new(&app, &fetched).catalogue(&conditions, coding).await
+    let mut response = Answer::new(&app, &fetched).catalogue(&conditions, coding).await?;
+    audience.apply(&app, response.headers_mut(), || vec![CacheTag::lists(&collection)]);
+    Ok(response)
 }
 
 /// Movies of a name, a year, or both
@@ -100,6 +104,7 @@ pub(crate) async fn query(
     State(app): State<App>,
     search: Search,
     conditions: ReadConditions,
+    audience: Audience,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &caller, &search.collection).await?;
     let is_scan = !matches!(search.filter, Filter::One(_));
@@ -112,8 +117,9 @@ pub(crate) async fn query(
     };
     let mut response = Answer::new(&app, &fetched).collection(&conditions, body)?;
     if let Some(time) = scan_time {
-        response.headers_mut().append(SERVER_TIMING, timing("scan", time));
+        add_timing(response.headers_mut(), "scan", time);
     }
+    audience.apply(&app, response.headers_mut(), || vec![CacheTag::lists(&search.collection)]);
     Ok(response)
 }
 
@@ -142,13 +148,20 @@ pub(crate) async fn get(
     State(app): State<App>,
     target: MovieTarget,
     conditions: ReadConditions,
+    audience: Audience,
 ) -> Result<Response, Problem> {
     let fetched = access::read(&app, &caller, &target.collection).await?;
     let Some(row) = fetched.reading.state.movies().get(&target.key) else {
         return Err(missing(&target, &fetched.reading.state));
     };
     let tag = Tag::Movie(movies_store::key::MovieTag::of(&row.json));
-    Answer::new(&app, &fetched).movie(&conditions, &tag, || Body::from(encoding::line(&row.json)))
+    let body = || Body::from(encoding::line(&row.json));
+    let mut response = Answer::new(&app, &fetched).movie(&conditions, &tag, body)?;
+    let MovieTarget { collection, key } = &target;
+    audience.apply(&app, response.headers_mut(), || {
+        vec![CacheTag::movie(collection, key), CacheTag::movies(collection)]
+    });
+    Ok(response)
 }
 
 /// Store a movie

@@ -33,8 +33,8 @@ impl Answer {
 
     /// What `Server-Timing` tells the time of.
     fn timings(&self) -> Vec<&str> {
-        let entries = self.headers.get_all("server-timing").iter();
-        entries.map(|entry| entry.to_str().unwrap().split_once(";dur=").unwrap().0).collect()
+        let entries = self.header("server-timing").split(", ");
+        entries.map(|entry| entry.split_once(";dur=").unwrap().0).collect()
     }
 
     /// Status and kind of a problem.

@@ -84,7 +84,8 @@ pub(crate) async fn protected_resource(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let url = service_url(&app, request.uri(), request.headers()).unwrap_or_default();
+    let url = service_url(&app, request.uri(), request.headers(), request.extensions())
+        .unwrap_or_default();
     let Some(issuers) = app.auth().issuers() else {
         return Err(Problem::new(
             &NOT_FOUND,
@@ -92,7 +93,7 @@ pub(crate) async fn protected_resource(
         ));
     };
     Ok(answer(to_line(&ProtectedResource {
-        authorization_servers: issuers.urls(),
+        authorization_servers: issuers.iter().map(String::as_str).collect(),
         jwks_uri: format!("{url}/.well-known/jwks.json"),
         scopes_supported: ["movies:read", "movies:write", "movies:admin"],
         bearer_methods_supported: ["header"],

@@ -381,3 +381,24 @@ fn passwords_over_plain_http_from_elsewhere_are_warned_of() {
     server.says("without encryption");
     assert!(!server.log().contains("without authentication"), "{}", server.log());
 }
+
+#[test]
+fn what_is_wrong_with_a_collection_is_told_to_those_who_may_read_it() {
+    let users = Users::of_the_seed("reader:movies.json");
+    users.add("other", "otherpassword", "admin:other.json");
+    let home = folder();
+    let data = home.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let file = r#"[{"name":"Heat","year":1995},{"name":"Secret Title"}]"#;
+    std::fs::write(data.join("movies.json"), file).unwrap();
+    let server = users.serve(data.to_str().unwrap()).start();
+    let reader = server.login("testuser", "testpassword");
+    let other = server.login("other", "otherpassword");
+    let verbose = || server.ask("GET", "/readyz?verbose");
+    let notes = |answer: Answer| answer.is(200).json()["notes"].to_string();
+    assert!(notes(verbose().bearer(&reader).send()).contains("record 1"));
+    for answer in [verbose().send(), verbose().bearer(&other).send(), verbose().bearer("x").send()]
+    {
+        assert_eq!(notes(answer), "[]");
+    }
+}

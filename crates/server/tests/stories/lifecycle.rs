@@ -117,3 +117,36 @@ fn every_option_is_a_variable_too() {
     server.put("/api/movies/Heat/1995", "{}").is(201);
     assert!(home.path().join("movies.json.log").is_dir());
 }
+
+#[test]
+fn a_draining_replica_says_so_before_it_takes_no_more_requests() {
+    let mut server = Server::with("--drain-delay 1h");
+    server.get("/readyz").is(200);
+    server.signal(Signal::TERM);
+    wait_until("it drains", || server.get("/readyz").status == 503);
+    server.put("/api/movies/Heat/1995", "{}").is(201);
+    assert_eq!(server.count(), 1);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(1), "{}", server.log());
+    let mut server = Server::with("--drain-delay 50ms");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log());
+    server.says("draining");
+}
+
+#[test]
+fn an_image_without_a_shell_asks_by_the_binary_itself() {
+    let mut server = Server::with("--drain-delay 1h");
+    let address = server.address().to_string();
+    let well = Launch::command("health").var("MOVIES_LISTEN", &address).run();
+    assert_eq!(well.code, Some(0), "{well:?}");
+    assert_eq!(well.stdout, "{\"status\":\"ready\"}\n");
+    let url = format!("http://{address}/livez");
+    let alive = Launch::command("health").arg(&url).run();
+    assert_eq!(alive.code, Some(0), "{alive:?}");
+    server.signal(Signal::TERM);
+    wait_until("it drains", || server.get("/readyz").status == 503);
+    Launch::command("health").var("MOVIES_LISTEN", &address).refuses(&["503", "unready"]);
+    server.kill();
+    Launch::command("health").arg(&url).refuses(&["cannot ask", &address]);
+}

@@ -293,3 +293,49 @@ fn nobody_logs_in_to_aws_where_the_operator_does_not_say_so() {
     let ask = server.ask("POST", "/login/aws").json("{\"url\":\"x\"}");
     ask.send().is_problem(404, "not-found");
 }
+
+#[test]
+fn a_changed_file_of_providers_counts_without_a_restart_and_a_bad_one_is_told() {
+    let (key, other_key) = (Key::new("a"), Key::new("b"));
+    let (one, other) = (Provider::start(&[&key]).unwrap(), Provider::start(&[&other_key]).unwrap());
+    let folder = folder();
+    let change = |text: &str| {
+        let aside = folder.path().join("aside");
+        std::fs::write(&aside, text).unwrap();
+        std::fs::rename(aside, folder.path().join("identity-providers.toml")).unwrap();
+    };
+    let server = serve(folder.path(), "oidc", &table(&one.issuer(), "")).start();
+    let writer = key.sign(&claims(&one.issuer(), &json!({"scope": "movies:write"})));
+    let press = other_key.sign(&claims(&other.issuer(), &json!({"groups": ["press"]})));
+    put(&server, &writer, 201);
+    put(&server, &press, 401);
+    let status = |token: &str| with(server.ask("PUT", HEAT).json("{}"), token).send().status;
+
+    let rules = "roles = [{ claim = 'groups', value = 'press', role = 'writer' }]";
+    change(&(table(&one.issuer(), "") + &table(&other.issuer(), rules)));
+    wait_until("the second one is believed", || status(&press) == 200);
+    put(&server, &writer, 200);
+    assert_eq!(one.asked(DISCOVERY).len(), 1, "keys that are known go on");
+
+    change("[[oidc]]\nissuer = 'http://films.example'\naudience = 'movies'");
+    server.says("the providers that were known go on");
+    put(&server, &press, 200);
+
+    change(&table(&other.issuer(), "roles = [{ claim = 'groups', value = 'x', role = 'admin' }]"));
+    wait_until("the role is gone", || status(&press) == 403);
+    put(&server, &writer, 401);
+}
+
+#[test]
+fn an_address_that_fails_too_often_at_aws_has_to_wait_and_sts_is_left_alone() {
+    let sts = Provider::start(&[]).unwrap();
+    sts.say("/", Answer::of(403, "SignatureDoesNotMatch"));
+    let folder = folder();
+    let server = serve(folder.path(), "aws", &aws(&sts)).start();
+    let url = presigned(&sts);
+    let statuses: Vec<u16> = (0..40).map(|_| login(&server, &url).status).collect();
+    assert!(statuses.iter().take(30).all(|status| *status == 401), "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
+    assert!(sts.asked("/").len() < 40);
+    server.says("too many failures");
+}

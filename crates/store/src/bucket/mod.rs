@@ -25,6 +25,7 @@ mod connector;
 mod credentials;
 mod failure;
 mod folder;
+mod metered;
 mod pace;
 mod remote;
 mod replace;
@@ -34,6 +35,8 @@ pub use connector::{Refused, UnprovenAbsence};
 pub(crate) use failure::Failure;
 use failure::{chain, said};
 pub(crate) use folder::Folder;
+use metered::Metered;
+pub use metered::{CallOutcome, Calls, Verb};
 pub(crate) use pace::deadline;
 pub(crate) use replace::{IfMatch, Replaced, Replacement, is_same, unquoted};
 
@@ -45,6 +48,7 @@ pub struct Bucket {
 
 struct Inner {
     objects: Arc<dyn ObjectStore>,
+    calls: Arc<Calls>,
     prefix: Path,
     url: String,
     folder: Option<PathBuf>,
@@ -167,8 +171,10 @@ impl Bucket {
     ) -> Self {
         let (url, distrust) = (url.to_owned(), watch::Sender::new(None));
         let (if_match, put_bytes_max) = (OnceLock::new(), u64::MAX);
+        let calls = Arc::new(Calls::default());
+        let objects = Arc::new(Metered::new(objects, Arc::clone(&calls)));
         let inner =
-            Inner { objects, prefix, url, folder, clock, distrust, if_match, put_bytes_max };
+            Inner { objects, calls, prefix, url, folder, clock, distrust, if_match, put_bytes_max };
         Self { inner: Arc::new(inner) }
     }
 
@@ -182,6 +188,12 @@ impl Bucket {
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.inner.folder.is_some()
+    }
+
+    /// The requests that were made of it so far.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.inner.calls
     }
 
     /// The disk did not confirm that `object` is durable. What is read from now on may come from

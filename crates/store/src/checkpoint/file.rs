@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::MmapMut;
 
 use super::manifest::{self, KeyFile, KeyLine, PageFile};
 use crate::commit::decode::DecodeError;
@@ -81,7 +82,11 @@ fn pack(text: &[u8]) -> Packed {
 }
 
 /// The text of a file that must be `file` and have `bytes` before compression.
-fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Vec<u8>, String> {
+///
+/// It is mapped, not allocated: once an allocator has seen buffers of this size come and go it
+/// keeps room for them among the pages that stay. With glibc, a million movies of 216 MB took 349
+/// to 381 MB after a start, and 253 MB where such buffers went back to the system at once.
+fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Bytes, String> {
     if FileHash::of(content) != file {
         return Err("its content does not fit its name".to_owned());
     }
@@ -89,12 +94,13 @@ fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Vec<u8>, String>
         return Err(format!("it should have {bytes} bytes; a file has at most {FILE_BYTES_MAX}"));
     }
     let room = usize::try_from(bytes).map_err(|error| error.to_string())?;
-    let text = zstd::bulk::decompress(content, room)
-        .map_err(|error| format!("it cannot be decompressed to {bytes} bytes ({error})"))?;
-    if text.len() != room {
-        return Err(format!("it has {} bytes, not {bytes}", text.len()));
+    let refuse = |error| format!("it cannot be decompressed to {bytes} bytes ({error})");
+    let mut text = MmapMut::map_anon(room).map_err(refuse)?;
+    let length = zstd::bulk::decompress_to_buffer(content, text.as_mut()).map_err(refuse)?;
+    if length != room {
+        return Err(format!("it has {length} bytes, not {bytes}"));
     }
-    Ok(text)
+    Ok(Bytes::from_owner(text))
 }
 
 /// The pages of a page file, as they are after commit `seq`.
@@ -102,7 +108,7 @@ fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Vec<u8>, String>
 /// # Errors
 /// What does not fit its place in the manifest, in words.
 pub fn unpack_pages(content: &[u8], place: &PageFile, seq: Seq) -> Result<Vec<Page>, String> {
-    let text = Bytes::from(unpack(content, place.file, place.bytes)?);
+    let text = unpack(content, place.file, place.bytes)?;
     std::str::from_utf8(&text).map_err(|error| format!("it is not UTF-8 ({error})"))?;
     let mut cutter = Cutter::new(seq);
     let mut last: Option<MovieKey> = None;

@@ -162,12 +162,14 @@ impl Checkpointer {
 
     fn close_run(&self, done: Result<Option<Written>>, began: Instant) {
         let now = self.log.env().instant();
-        let took_ms = now.saturating_duration_since(began).as_millis();
+        let took = now.saturating_duration_since(began);
+        let took_ms = took.as_millis();
         match done {
             Ok(written) => {
                 self.shared.bell.schedule().ended(began, now);
-                self.shared.checkpoint_failed(None);
+                self.shared.checkpoint_done(self.log.env().now());
                 if let Some(Written { manifest, files, .. }) = written {
+                    self.shared.meters.checkpoint_time.record_time(took);
                     tracing::info!(
                         collection = %self.log.name(),
                         seq = %manifest.seq,
@@ -186,7 +188,7 @@ impl Checkpointer {
                     %error,
                     "no checkpoint could be written; the log goes on, and the last one stands"
                 );
-                self.shared.checkpoint_failed(Some(error.to_string().into()));
+                self.shared.checkpoint_failed(error.to_string().into());
             }
         }
         self.shared.checkpoint_run_ended();

@@ -20,14 +20,17 @@ use crate::follower::{Follower, ProbeWaiter};
 use crate::gzip::Compressor;
 use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
+use crate::meters::Meters;
 use crate::pins::{Pin, Pins};
 use crate::publish::{Publication, Publisher};
 use crate::state::State;
 use crate::store::Options;
 
+mod figures;
 mod shared;
 mod upkeep;
 
+pub use figures::Figures;
 pub use shared::CheckpointStatus;
 pub(crate) use shared::Shared;
 
@@ -142,8 +145,9 @@ impl Collection {
         origin: Origin,
         options: &Options,
         compressor: Compressor,
+        meters: &Arc<Meters>,
     ) -> Self {
-        let shared = Arc::new(Shared::new(&origin, options));
+        let shared = Arc::new(Shared::new(&origin, options, meters));
         let Origin { state, notes, met_damage, .. } = origin;
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
         let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
@@ -384,8 +388,8 @@ impl Collection {
 
     fn enqueue(&self, group: Group) -> Result<(Arc<Claim>, oneshot::Receiver<Result<Verdict>>)> {
         let shared = &self.inner.shared;
-        let bytes = group.encoded_len();
-        if !(1..=GROUP_OPS_MAX).contains(&group.ops.len()) || bytes > COMMIT_BYTES_MAX / 2 {
+        let (bytes, ops) = (group.encoded_len(), group.ops.len());
+        if !(1..=GROUP_OPS_MAX).contains(&ops) || bytes > COMMIT_BYTES_MAX / 2 {
             return Err(Error::Unprocessable {
                 object: self.name().to_string(),
                 reason: format!(
@@ -395,7 +399,8 @@ impl Collection {
                 .into(),
             });
         }
-        if !shared.enter_queue(bytes) {
+        if !shared.enter_queue(ops, bytes) {
+            shared.meters.queue_refused.increase();
             return Err(Error::Overloaded { what: "the write queue" });
         }
         let (reply, answer) = oneshot::channel();
@@ -404,9 +409,10 @@ impl Collection {
         match self.inner.submissions.try_send(submission) {
             Ok(()) => Ok((claim, answer)),
             Err(error) => {
-                shared.left_queue(bytes);
+                shared.left_queue(ops, bytes);
                 Err(match error {
                     mpsc::error::TrySendError::Full(_) => {
+                        shared.meters.queue_refused.increase();
                         Error::Overloaded { what: "the write queue" }
                     }
                     mpsc::error::TrySendError::Closed(_) => shared.why_stopped(),

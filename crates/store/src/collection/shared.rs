@@ -13,7 +13,8 @@ use super::Origin;
 use crate::bucket::Failure;
 use crate::checkpoint::{Bell, Install, Schedule};
 use crate::error::{Error, Result};
-use crate::key::Seq;
+use crate::key::{Seq, Timestamp};
+use crate::meters::Meters;
 use crate::pins::Pins;
 use crate::publish::Publication;
 use crate::state::State;
@@ -33,8 +34,10 @@ pub(crate) struct Shared {
     pub(super) trouble: Mutex<Option<Arc<str>>>,
     closing: AtomicBool,
     close: Notify,
-    queued_groups: AtomicUsize,
-    queued_bytes: AtomicUsize,
+    pub(crate) meters: Arc<Meters>,
+    pub(super) queued_groups: AtomicUsize,
+    pub(super) queued_ops: AtomicUsize,
+    pub(super) queued_bytes: AtomicUsize,
     queue_groups_max: usize,
     queue_bytes_max: usize,
     /// Tells the checkpointer.
@@ -50,6 +53,8 @@ pub(crate) struct Shared {
 pub struct CheckpointStatus {
     /// The newest one that this replica knows; `None` before the first.
     pub seq: Option<Seq>,
+    /// When this replica last ended a run well: it wrote one, or found that another had.
+    pub at: Option<Timestamp>,
     /// Why the last try to write one failed, if it did. The log goes on, and earlier ones stand.
     pub trouble: Option<Arc<str>>,
     /// Those that could not be read when files were looked for that nobody needs, in words. What
@@ -58,7 +63,7 @@ pub struct CheckpointStatus {
 }
 
 impl Shared {
-    pub(super) fn new(origin: &Origin, options: &Options) -> Self {
+    pub(super) fn new(origin: &Origin, options: &Options, meters: &Arc<Meters>) -> Self {
         let Origin { state, current_at, checkpoint, replayed_bytes, met_damage, .. } = origin;
         let mut schedule = Schedule::new(options.checkpoints.clone());
         let replayed = Install {
@@ -83,7 +88,9 @@ impl Shared {
             trouble: Mutex::default(),
             closing: AtomicBool::new(false),
             close: Notify::new(),
+            meters: Arc::clone(meters),
             queued_groups: AtomicUsize::new(0),
+            queued_ops: AtomicUsize::new(0),
             queued_bytes: AtomicUsize::new(0),
             queue_groups_max: options.queue_groups_max,
             queue_bytes_max: options.queue_bytes_max,
@@ -115,9 +122,17 @@ impl Shared {
         known
     }
 
-    /// What became of the last try to write one.
-    pub(crate) fn checkpoint_failed(&self, trouble: Option<Arc<str>>) {
-        self.checkpoint().trouble = trouble;
+    /// The last run ended well.
+    pub(crate) fn checkpoint_done(&self, at: Timestamp) {
+        let mut status = self.checkpoint();
+        status.trouble = None;
+        status.at = Some(at);
+    }
+
+    /// The last run failed.
+    pub(crate) fn checkpoint_failed(&self, trouble: Arc<str>) {
+        self.checkpoint().trouble = Some(trouble);
+        self.meters.checkpoint_failures.increase();
     }
 
     pub(crate) fn checkpoint_run_ended(&self) {
@@ -204,17 +219,19 @@ impl Shared {
         self.close.notified().await;
     }
 
-    pub(super) fn enter_queue(&self, bytes: usize) -> bool {
+    pub(super) fn enter_queue(&self, ops: usize, bytes: usize) -> bool {
+        self.queued_ops.fetch_add(ops, Ordering::Relaxed);
         let groups = self.queued_groups.fetch_add(1, Ordering::AcqRel);
         let before = self.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
         let fits = groups < self.queue_groups_max && before + bytes <= self.queue_bytes_max;
         if !fits {
-            self.left_queue(bytes);
+            self.left_queue(ops, bytes);
         }
         fits
     }
 
-    pub(crate) fn left_queue(&self, bytes: usize) {
+    pub(crate) fn left_queue(&self, ops: usize, bytes: usize) {
+        self.queued_ops.fetch_sub(ops, Ordering::Relaxed);
         self.queued_groups.fetch_sub(1, Ordering::AcqRel);
         self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }

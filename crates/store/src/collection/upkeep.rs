@@ -2,6 +2,7 @@
 
 use super::{CheckpointStatus, Collection, Inner};
 use crate::error::{Error, Result};
+use crate::meters::Meters;
 use crate::publish::Publication;
 
 impl Collection {
@@ -41,6 +42,10 @@ impl Collection {
             }
         }
         Ok(())
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.inner.shared.meters
     }
 
     /// How it stands with the published file, as far as this replica writes it.

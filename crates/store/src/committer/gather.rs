@@ -28,7 +28,7 @@ impl Committer {
         if let Some(reason) = self.clock_is_off() {
             let error = Error::unavailable("write to", self.log.name().as_str(), reason);
             for submission in self.queue.drain(..) {
-                self.shared.left_queue(submission.bytes);
+                self.shared.left_queue(submission.group.ops.len(), submission.bytes);
                 submission.answer(Err(error.clone()));
             }
             return None;
@@ -43,7 +43,7 @@ impl Committer {
                 break;
             }
             let Some(submission) = self.queue.pop_front() else { break };
-            self.shared.left_queue(submission.bytes);
+            self.shared.left_queue(submission.group.ops.len(), submission.bytes);
             if submission.claim.offer(id, now) {
                 ops += submission.group.ops.len();
                 bytes += submission.bytes;

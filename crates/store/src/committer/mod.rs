@@ -89,7 +89,7 @@ impl Committer {
             self.queue.push_back(submission);
         }
         for submission in self.queue.drain(..) {
-            self.shared.left_queue(submission.bytes);
+            self.shared.left_queue(submission.group.ops.len(), submission.bytes);
             submission.answer(Err(error.clone()));
         }
         if let Some(offer) = self.offer.take() {
@@ -235,8 +235,12 @@ impl Committer {
                 }
                 return Ok(());
             }
-            Created::Taken => offer.look(None),
+            Created::Taken => {
+                self.shared.meters.commit_races_lost.increase();
+                offer.look(None);
+            }
             Created::Unknown(failure) => {
+                self.shared.meters.commit_outcomes_unknown.increase();
                 let pause = offer.unknown(&failure);
                 tracing::warn!(collection = %self.log.name(), reason = %failure.reason, "a commit's outcome is unknown; looking");
                 self.shared.failed_request(&failure);
@@ -281,6 +285,7 @@ impl Committer {
         if let Some(failure) = failure {
             self.log.bucket().check_trust()?;
             self.shared.failed_request(&failure);
+            self.shared.meters.probe_failures.increase();
             self.follower.failed(&failure, &self.log, self.state.seq);
             if let Some(offer) = &mut self.offer
                 && offer.phase == Phase::Look
@@ -310,7 +315,8 @@ impl Committer {
         };
         self.gap_looks = 0;
         self.shared.checked(window.began);
-        self.follower.reached(&self.state);
+        let took = self.log.env().instant().saturating_duration_since(window.began);
+        self.follower.reached(&self.state, took, &self.shared.meters);
         if window.settles {
             self.settle(absent_at);
         }
@@ -399,6 +405,9 @@ impl Committer {
     fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
         let was_dropped = std::mem::replace(&mut self.state, Arc::new(applied.state)).dropped;
         self.shared.publish(&self.state);
+        if !self.last_is_ours {
+            self.shared.meters.commits_of_others.increase();
+        }
         self.shared.bell.installed(&Install {
             at: self.log.env().instant(),
             bytes: bytes as u64,
@@ -412,6 +421,8 @@ impl Committer {
         let ours = ids.iter().position(|id| *id == offer.batch.id);
         if let Some(position) = ours {
             if let Some(mut offer) = self.offer.take() {
+                let now = self.log.env().instant();
+                offer.measure(now, &self.shared.meters);
                 offer.answer(&self.state, seq, applied.batches.get(position));
             }
             self.creating = None;

@@ -14,6 +14,7 @@ use crate::bucket::Failure;
 use crate::commit::{Batch, Group};
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
+use crate::meters::Meters;
 use crate::state::State;
 
 /// A request in the queue.
@@ -96,6 +97,8 @@ pub(crate) struct Offer {
     pub(super) was_unknown: bool,
     /// The store's last word, if it refused for good.
     pub(super) refused: Option<Failure>,
+    /// When it was taken out of the queue.
+    formed: Instant,
     pub(super) not_before: Instant,
     pub(super) backoff: Backoff,
 }
@@ -123,6 +126,7 @@ impl Offer {
             prepared: None,
             was_unknown: false,
             refused: None,
+            formed: now,
             not_before: now,
             backoff: Backoff::default(),
         }
@@ -140,6 +144,13 @@ impl Offer {
         self.look(None);
         tracing::debug!(batch = %self.batch.id, reason = %failure.reason, "outcome unknown");
         self.backoff.pause()
+    }
+
+    /// It is in the log.
+    pub(super) fn measure(&self, now: Instant, meters: &Meters) {
+        let ops: usize = self.batch.groups.iter().map(|group| group.ops.len()).sum();
+        meters.commit_time.record_time(now.saturating_duration_since(self.formed));
+        meters.commit_ops.record(ops as u64);
     }
 
     /// The batch was judged in commit `seq`. One without groups withdrew it: nothing happened.

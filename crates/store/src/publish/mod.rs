@@ -20,7 +20,7 @@ use crate::checkpoint::{Manifest, load};
 use crate::collection::{Collection, WeakCollection};
 use crate::commit::{Action, FileRegister, Group};
 use crate::error::{Error, Result};
-use crate::key::{Seq, Version};
+use crate::key::{Seq, Timestamp, Version};
 use crate::log::Log;
 use crate::snapshot::Snapshot;
 use crate::state::State;
@@ -49,6 +49,8 @@ const OP_DEADLINE: Duration = Duration::from_secs(60);
 pub struct Publication {
     /// The file that stands where ours should, if one does.
     pub foreign: Option<Foreign>,
+    /// When this replica last wrote it.
+    pub at: Option<Timestamp>,
     /// Why the last try failed, if it did.
     pub trouble: Option<Arc<str>>,
     /// Where the edits are kept, since this replica began, that a publication had in its hands
@@ -195,8 +197,10 @@ impl Publisher {
                 (last.foreign, Some(trouble))
             }
         };
-        let recovered = collection.publication().recovered;
-        collection.set_publication(Publication { foreign, trouble, recovered });
+        if trouble.is_some() {
+            collection.meters().publication_failures.increase();
+        }
+        collection.set_publication(Publication { foreign, trouble, ..collection.publication() });
     }
 
     /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
@@ -288,6 +292,7 @@ impl Publisher {
         let object = self.log.name().as_str();
         let path = self.log.bucket().path(object);
         let mut said: Arc<str> = "it does not stand still".into();
+        let began = self.log.env().instant();
         for _ in 0..LOOKS_MAX {
             let state = collection.latest();
             if state.dropped || shows(state.file(), edition.version) {
@@ -304,7 +309,11 @@ impl Publisher {
                 }
                 Standing::Moving => continue,
                 Standing::Known => return Ok(known),
-                Standing::Foreign(seen) => return self.keep(&seen).await.map(Some),
+                Standing::Foreign(seen) => {
+                    let kept = self.keep(&seen).await?;
+                    collection.meters().foreign_files_kept.increase();
+                    return Ok(Some(kept));
+                }
             };
             let name = self.log.name();
             let new = Replacement {
@@ -319,6 +328,7 @@ impl Publisher {
                     let sha256 = Arc::clone(&edition.sha256);
                     self.record(&state, FileRegister { etag, sha256, seq: edition.seq }).await?;
                     tracing::info!(collection = %name, seq = %edition.seq, "published");
+                    self.note_written(&collection, began);
                 }
                 Replaced::Changed => {}
                 Replaced::Unknown(failure) => said = failure.reason,
@@ -326,6 +336,14 @@ impl Publisher {
             }
         }
         Err(Error::unavailable("write", object, said))
+    }
+
+    fn note_written(&self, collection: &Collection, began: Instant) {
+        let env = self.log.env();
+        let took = env.instant().saturating_duration_since(began);
+        collection.meters().publication_time.record_time(took);
+        let at = Some(env.now());
+        collection.set_publication(Publication { at, ..collection.publication() });
     }
 
     /// One PUT carries the whole file: a store that has a limit would take all of it and refuse.

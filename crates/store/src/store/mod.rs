@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::genesis::Unborn;
 use crate::gzip::Compressor;
 use crate::key::CollectionName;
+use crate::meters::Meters;
 use crate::movie::MovieLimits;
 use crate::selftest;
 
@@ -143,6 +144,7 @@ struct Inner {
     env: Env,
     options: Options,
     compressor: Compressor,
+    meters: Arc<Meters>,
     warnings: Vec<String>,
     /// Held for moments only, never across an await.
     slots: Mutex<BTreeMap<CollectionName, Arc<Slot>>>,
@@ -179,7 +181,8 @@ impl Store {
         }
         let compressor = Compressor::new(env.clone(), options.gzip_bytes_max);
         let slots = Mutex::default();
-        let inner = Inner { bucket, env, options, compressor, warnings, slots };
+        let meters = Arc::default();
+        let inner = Inner { bucket, env, options, compressor, meters, warnings, slots };
         let store = Self { inner: Arc::new(inner) };
         store.inner.env.spawn(unload_idle(Arc::downgrade(&store.inner)));
         Ok(store)
@@ -317,6 +320,12 @@ impl Store {
     #[must_use]
     pub fn compressor(&self) -> &Compressor {
         &self.inner.compressor
+    }
+
+    /// What its collections have done since it began.
+    #[must_use]
+    pub fn meters(&self) -> &Meters {
+        &self.inner.meters
     }
 
     /// The bucket.

@@ -45,7 +45,7 @@ impl Store {
         name: &CollectionName,
         absent: Absent,
     ) -> Result<Opened, Unborn> {
-        let Inner { bucket, env, options, compressor, .. } = &*self.inner;
+        let Inner { bucket, env, options, compressor, meters, .. } = &*self.inner;
         let log = Log::new(bucket.clone(), name.clone(), env.clone());
         let began = env.instant();
         let newest = load::newest_good(&log).await?;
@@ -79,7 +79,7 @@ impl Store {
         );
         let state = Arc::new(state);
         let origin = Origin { state, current_at, checkpoint, replayed_bytes, met_damage, notes };
-        let collection = Collection::start(log, origin, options, compressor.clone());
+        let collection = Collection::start(log, origin, options, compressor.clone(), meters);
         Ok(if is_born { Opened::Born(collection) } else { Opened::Found(collection) })
     }
 

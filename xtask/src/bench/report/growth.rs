@@ -11,7 +11,7 @@ const MB: f64 = 1e6;
 const JSON_TIMES_MAX: f64 = 1.5;
 const BESIDE_BYTES: f64 = 50e6;
 
-pub(super) fn tables(page: &mut String, sizes: &[Size]) -> Result<()> {
+pub(in crate::bench) fn tables(page: &mut String, sizes: &[Size]) -> Result<()> {
     page.push_str(
         "### A catalogue's size, on a folder\n\n\
          | movies | JSON, MB | import, s | rows a second | its peak memory, MB | start right after the import, s | start, s | floor | memory after a start, MB | its peak | times JSON | floor, MB |\n\

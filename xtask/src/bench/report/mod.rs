@@ -1,8 +1,8 @@
 //! The figures as Markdown, and their place in `docs/benchmarks.md`.
 
 mod counts;
-mod growth;
-mod peers;
+pub(super) mod growth;
+pub(super) mod peers;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,6 +15,7 @@ use super::fresh::Fresh;
 use super::growth::Size;
 use super::import::Imports;
 use super::load::{Round, median};
+use super::logins::Storm;
 use super::peers::Peers;
 use super::reads::Reads;
 use super::writes::Writes;
@@ -36,6 +37,7 @@ pub(super) struct Figures {
     pub(super) peers: Vec<Peers>,
     pub(super) imports: Imports,
     pub(super) growth: Vec<Size>,
+    pub(super) storms: Vec<Storm>,
     pub(super) costs: Vec<Cost>,
 }
 
@@ -50,8 +52,10 @@ pub(super) fn render(plan: Plan, figures: &Figures) -> Result<String> {
     read_table(&mut page, &figures.reads)?;
     fresh_table(&mut page, &figures.fresh)?;
     counts::table(&mut page, &figures.counts)?;
-    peers::tables(&mut page, &figures.peers, &figures.imports)?;
+    peers::table(&mut page, &figures.peers)?;
+    peers::imports(&mut page, &figures.imports)?;
     growth::tables(&mut page, &figures.growth)?;
+    storm_table(&mut page, &figures.storms)?;
     cost_table(&mut page, &figures.costs)?;
     page.push_str("\n### Plots\n\n");
     for (file, what) in plots::PLOTS {
@@ -82,7 +86,7 @@ fn write_table(page: &mut String, writes: &Writes) -> Result<()> {
     Ok(())
 }
 
-fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
+pub(super) fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
     page.push_str(
         "### Reads, on a folder, 3,200 movies, against nginx's static file\n\n\
          | what | connections | bytes | movies-api, 1/s | nginx, 1/s | ratio | floor |\n\
@@ -103,7 +107,7 @@ fn read_table(page: &mut String, reads: &[Reads]) -> Result<()> {
     Ok(())
 }
 
-fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
+pub(super) fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
     let Fresh { bytes, pages_max, after_write_ms, again_ms } = fresh;
     write!(
         page,
@@ -116,7 +120,22 @@ fn fresh_table(page: &mut String, fresh: &Fresh) -> Result<()> {
     Ok(())
 }
 
-fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
+pub(super) fn storm_table(page: &mut String, storms: &[Storm]) -> Result<()> {
+    page.push_str(
+        "### Reads of one movie with a token, 32 connections, beside 16 that log in again and again\n\n\
+         | beside | logins answered | reads, 1/s | calm, 1/s | ratio | floor |\n\
+         |---|--:|--:|--:|--:|--:|\n",
+    );
+    for Storm { what, calm, stormy, logins } in storms {
+        let (stormy, calm) = (per_second(stormy), per_second(calm));
+        let ratio = stormy / calm;
+        writeln!(page, "| {what} | {logins} | {stormy:.0} | {calm:.0} | {ratio:.2} | ≥ 0.7 |")?;
+    }
+    page.push('\n');
+    Ok(())
+}
+
+pub(super) fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
     page.push_str(
         "### Costs of an operation, on a folder, 3,200 movies, 1 connection\n\n\
          | what | allocations | bytes allocated | instructions |\n|---|--:|--:|--:|\n",
@@ -126,6 +145,13 @@ fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
             page,
             "| {} | {:.1} | {:.0} | {:.0} |",
             cost.what, cost.allocations, cost.bytes, cost.instructions
+        )?;
+    }
+    if let [read, with_token, ..] = costs {
+        let share = 100.0 * (with_token.instructions / read.instructions - 1.0);
+        writeln!(
+            page,
+            "\nA token adds {share:.1} % of instructions to that read (floor: ≤ 10 %)."
         )?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::{median, per_second};
 use crate::bench::import::Imports;
 use crate::bench::peers::Peers;
 
-pub(super) fn tables(page: &mut String, peers: &[Peers], imports: &Imports) -> Result<()> {
+pub(super) fn table(page: &mut String, peers: &[Peers]) -> Result<()> {
     page.push_str(
         "### Against json-server on a file and the seed's design on moto, 3,200 movies\n\n\
          | what | connections | movies-api on a folder, 1/s | json-server, 1/s | ratio | the seed's design, 1/s | ratio |\n\
@@ -23,6 +23,10 @@ pub(super) fn tables(page: &mut String, peers: &[Peers], imports: &Imports) -> R
             ours / seed
         )?;
     }
+    Ok(())
+}
+
+pub(in crate::bench) fn imports(page: &mut String, imports: &Imports) -> Result<()> {
     let [ours, theirs] =
         [&imports.ours, &imports.sqlite_utils].map(|rounds| median(rounds.iter().copied()));
     write!(

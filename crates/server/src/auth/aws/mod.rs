@@ -4,7 +4,9 @@
 //! it leads to, and what the answer means. The caller signs the URL with its own credentials, which
 //! never come here; STS verifies the signature. Never sends a request anywhere else than to STS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -18,6 +20,7 @@ use url::Url;
 use super::caller::Grants;
 use super::oidc::{self, FetchError};
 use super::providers::AwsSettings;
+use super::throttle::Throttle;
 use super::token::{self, LEEWAY};
 use super::{Auth, Login};
 
@@ -34,14 +37,15 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// The most requests to STS at once.
 const ASKING_MAX: usize = 16;
 
-/// Logins of AWS's principals.
-#[derive(Debug)]
+/// Logins of AWS's principals. Cheap to clone.
+#[derive(Clone, Debug)]
 pub struct AwsLogins {
     settings: AwsSettings,
     client: Client,
     /// Where requests to STS are made: their connections outlive no thread of a listener.
     runtime: Handle,
     asking: Arc<Semaphore>,
+    throttle: Arc<Throttle>,
 }
 
 /// Somebody whom AWS knows.
@@ -62,6 +66,11 @@ pub enum AwsRefused {
     Unsigned,
     /// AWS knows this principal, and no rule gives it a role.
     NoRole(Arc<str>),
+    /// Too many logins from this address have failed.
+    Throttled {
+        /// When to come back.
+        seconds: u32,
+    },
     /// Too many ask at once.
     Busy,
     /// STS does not answer.
@@ -79,19 +88,35 @@ impl AwsLogins {
             client: oidc::client().build()?,
             runtime: Handle::current(),
             asking: Arc::new(Semaphore::new(ASKING_MAX)),
+            throttle: Arc::new(Throttle::new()),
         })
     }
 
-    /// Who has signed this URL.
+    /// The same logins by other rules.
+    #[must_use]
+    pub fn by(&self, settings: AwsSettings) -> Self {
+        Self { settings, ..self.clone() }
+    }
+
+    /// Who has signed this URL. What STS does not take counts against the address that it is from.
     ///
     /// # Errors
     /// Why that cannot be told, or that it gives nothing here.
     ///
     /// Dropping the future lets the request to STS end by itself.
-    pub async fn identify(&self, presigned: &str, now: u64) -> Result<Principal, AwsRefused> {
+    pub async fn identify(
+        &self,
+        presigned: &str,
+        from: Option<IpAddr>,
+        now: u64,
+    ) -> Result<Principal, AwsRefused> {
         let url = self.checked(presigned, now).map_err(AwsRefused::Malformed)?;
-        let permit = Arc::clone(&self.asking).try_acquire_owned();
-        let permit = permit.map_err(|_all_taken| AwsRefused::Busy)?;
+        let attempt = self.throttle.attempt(None, from, Instant::now());
+        let attempt = attempt.map_err(|seconds| AwsRefused::Throttled { seconds })?;
+        let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
+            attempt.give_back();
+            return Err(AwsRefused::Busy);
+        };
         let request = self.client.get(url).header(SERVER_ID_HEADER, &self.settings.server_id);
         let asked = self.runtime.spawn(async move {
             let answer = ask(request).await;
@@ -99,18 +124,21 @@ impl AwsLogins {
             answer
         });
         let answered = asked.await.map_err(|_ended_with_the_process| AwsRefused::Unavailable)?;
-        let arn = answered.map_err(|error| match error {
+        let arn = match answered {
+            Ok(arn) => arn,
             // STS says 400 or 403 of what was not signed rightly, or too long ago.
-            FetchError::Status { status: 400..=499, .. } => AwsRefused::Unsigned,
-            error => {
+            Err(FetchError::Status { status: 400..=499, .. }) => return Err(AwsRefused::Unsigned),
+            Err(error) => {
                 warn!("cannot ask STS: {error}");
-                AwsRefused::Unavailable
+                attempt.give_back();
+                return Err(AwsRefused::Unavailable);
             }
-        })?;
+        };
         let grants = self.grants(&arn);
         if grants.is_empty() {
             return Err(AwsRefused::NoRole(arn.into()));
         }
+        attempt.give_back();
         Ok(Principal { arn, grants })
     }
 
@@ -151,28 +179,25 @@ impl AwsLogins {
 }
 
 impl Auth {
-    /// Principals of AWS may log in, too.
-    #[must_use]
-    pub fn with_aws(mut self, aws: AwsLogins) -> Self {
-        let inner = self.inner.as_mut().and_then(Arc::get_mut);
-        inner.expect("nobody else has it yet").aws = Some(aws);
-        self
-    }
-
     /// Whether principals of AWS log in here.
     #[must_use]
     pub fn has_aws_login(&self) -> bool {
-        self.inner.as_ref().is_some_and(|inner| inner.aws.is_some())
+        self.inner.as_ref().is_some_and(|inner| inner.others.load().aws.is_some())
     }
 
     /// A token for the principal of AWS who has signed this URL.
     ///
     /// # Errors
     /// Why that cannot be told, or that it gives nothing here.
-    pub async fn login_aws(&self, presigned: &str) -> Result<Login, AwsRefused> {
+    pub async fn login_aws(
+        &self,
+        presigned: &str,
+        from: Option<IpAddr>,
+    ) -> Result<Login, AwsRefused> {
         let inner = self.inner.as_ref().ok_or(AwsRefused::Unavailable)?;
-        let aws = inner.aws.as_ref().ok_or(AwsRefused::Unavailable)?;
-        let principal = aws.identify(presigned, token::now()).await;
+        let others = inner.others.load_full();
+        let aws = others.aws.as_ref().ok_or(AwsRefused::Unavailable)?;
+        let principal = aws.identify(presigned, from, token::now()).await;
         let Principal { arn, grants } = principal.map_err(|refused| match refused {
             AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&arn)),
             other => other,
@@ -183,17 +208,27 @@ impl Auth {
     }
 }
 
-/// `sts.amazonaws.com`, `sts.eu-central-1.amazonaws.com`.
+/// `sts.amazonaws.com`, `sts.eu-central-1.amazonaws.com`. A region is told by its form: of other
+/// services, customers choose the first word of a host (`sts.s3.amazonaws.com` is somebody's bucket).
 fn is_sts_host(host: &str) -> bool {
-    let is_region = |region: &str| {
-        !region.is_empty()
-            && region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
     match host.strip_prefix("sts.").and_then(|rest| rest.strip_suffix("amazonaws.com")) {
         Some("") => true,
         Some(region) => region.strip_suffix('.').is_some_and(is_region),
         None => false,
     }
+}
+
+/// `eu-central-1`, `us-gov-west-1`: two letters, words, a number.
+fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let [area, places @ .., number] = parts.as_slice() else { return false };
+    let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase());
+    area.len() == 2
+        && is_word(area)
+        && !places.is_empty()
+        && places.iter().all(is_word)
+        && !number.is_empty()
+        && number.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// What a presigned `GetCallerIdentity` holds, each once, and nothing else: what else STS can do

@@ -48,7 +48,11 @@ fn refused(logins: &AwsLogins, url: &str, because: &str) {
 #[tokio::test]
 async fn a_presigned_get_caller_identity_passes() {
     let logins = logins("");
-    for base in ["https://sts.amazonaws.com/", "https://sts.us-gov-west-1.amazonaws.com/"] {
+    for base in [
+        "https://sts.amazonaws.com/",
+        "https://sts.us-gov-west-1.amazonaws.com/",
+        "https://sts.ap-southeast-12.amazonaws.com/",
+    ] {
         assert!(logins.checked(&url(base, &SIGNED), NOW).is_ok(), "{base}");
     }
     assert!(logins.checked(&with("X-Amz-Security-Token", None), NOW).is_ok());
@@ -67,6 +71,14 @@ async fn only_sts_is_asked() {
         "https://sts.evil.example%2F.amazonaws.com/",
         "https://sts.a.b.amazonaws.com/",
         "https://sts..amazonaws.com/",
+        // Hosts of S3 whose first word is the name of somebody's bucket.
+        "https://sts.s3.amazonaws.com/",
+        "https://sts.s3-accelerate.amazonaws.com/",
+        "https://sts.s3-us-west-2.amazonaws.com/",
+        "https://sts.s3-website-us-east-1.amazonaws.com/",
+        "https://sts.eu.amazonaws.com/",
+        "https://sts.eu-1.amazonaws.com/",
+        "https://sts.eu-central-.amazonaws.com/",
         "https://stsamazonaws.com/",
         "https://user@sts.amazonaws.com/",
         "https://169.254.169.254/",

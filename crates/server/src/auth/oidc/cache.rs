@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::Fetches;
 use super::fetch::Fetcher;
 use super::keys::KeySet;
 use crate::auth::Refused;
@@ -65,6 +66,7 @@ struct Inner {
     flight: Mutex<Flight>,
     /// Counts how often keys have become others.
     changes: Arc<AtomicU64>,
+    fetches: Arc<Fetches>,
 }
 
 #[derive(Debug)]
@@ -101,6 +103,7 @@ impl KeyCache {
         fetcher: Fetcher,
         pace: Pace,
         changes: Arc<AtomicU64>,
+        fetches: Arc<Fetches>,
     ) -> Self {
         let cache = Self {
             inner: Arc::new(Inner {
@@ -111,6 +114,7 @@ impl KeyCache {
                 kept: ArcSwapOption::empty(),
                 flight: Mutex::default(),
                 changes,
+                fetches,
             }),
         };
         cache.inner.runtime.spawn(refresh(Arc::downgrade(&cache.inner)));
@@ -174,10 +178,12 @@ impl KeyCache {
         let issuer = &self.inner.issuer;
         let failed = match self.inner.fetcher.keys().await {
             Ok(keys) => {
+                self.inner.fetches.ok.increase();
                 self.keep(keys, reason);
                 None
             }
             Err(error) => {
+                self.inner.fetches.failed.increase();
                 let keys_kept = self.kept().map_or(0, |kept| kept.keys.len());
                 warn!(issuer, keys_kept, "cannot fetch an issuer's keys: {error}");
                 Some(Instant::now())

@@ -14,6 +14,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use movies_store::meters::Counter;
 use serde_json::Value;
 
 use super::Refused;
@@ -36,6 +37,16 @@ const ACCESS_TOKEN: &str = "at+jwt";
 pub struct Issuers {
     issuers: Vec<Issuer>,
     changes: Arc<AtomicU64>,
+    fetches: Arc<Fetches>,
+}
+
+/// How often an issuer was asked for its keys.
+#[derive(Debug, Default)]
+pub struct Fetches {
+    /// With an answer.
+    pub ok: Counter,
+    /// Without one that can be used.
+    pub failed: Counter,
 }
 
 #[derive(Debug)]
@@ -61,19 +72,37 @@ impl Issuers {
     /// # Errors
     /// Where the system has no certificates to trust.
     pub fn start(settings: Vec<IssuerSettings>) -> Result<Self, reqwest::Error> {
-        Self::at_pace(settings, Pace::default())
+        Self::default().by(settings)
     }
 
-    fn at_pace(settings: Vec<IssuerSettings>, pace: Pace) -> Result<Self, reqwest::Error> {
-        let changes = Arc::<AtomicU64>::default();
+    /// Those of another file. Keys of an issuer that was known already go on.
+    ///
+    /// # Errors
+    /// Where the system has no certificates to trust.
+    pub fn by(&self, settings: Vec<IssuerSettings>) -> Result<Self, reqwest::Error> {
+        self.by_at_pace(settings, Pace::default())
+    }
+
+    fn by_at_pace(
+        &self,
+        settings: Vec<IssuerSettings>,
+        pace: Pace,
+    ) -> Result<Self, reqwest::Error> {
+        let (changes, fetches) = (Arc::clone(&self.changes), Arc::clone(&self.fetches));
         let mut issuers = Vec::new();
         for settings in settings {
-            let fetcher = Fetcher::of(&settings.issuer)?;
             let id = &settings.issuer.id;
-            let keys = KeyCache::start(id, fetcher, pace, Arc::clone(&changes));
+            let keys = match self.named(id) {
+                Some(known) => known.keys.clone(),
+                None => {
+                    let fetcher = Fetcher::of(&settings.issuer)?;
+                    let (changes, fetches) = (Arc::clone(&changes), Arc::clone(&fetches));
+                    KeyCache::start(id, fetcher, pace, changes, fetches)
+                }
+            };
             issuers.push(Issuer { settings, keys });
         }
-        Ok(Self { issuers, changes })
+        Ok(Self { issuers, changes, fetches })
     }
 
     /// Their identifiers, for clients that look for where to log in (RFC 9728).
@@ -87,6 +116,12 @@ impl Issuers {
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// How often their keys were asked for.
+    #[must_use]
+    pub fn fetches(&self) -> Arc<Fetches> {
+        Arc::clone(&self.fetches)
     }
 
     /// Whom this token stands for.

@@ -28,7 +28,7 @@ fn settings(issuer: &str, more: &str) -> Vec<IssuerSettings> {
 }
 
 fn trusting(provider: &Provider, pace: Pace) -> Issuers {
-    Issuers::at_pace(settings(&provider.issuer(), ""), pace).unwrap()
+    Issuers::default().by_at_pace(settings(&provider.issuer(), ""), pace).unwrap()
 }
 
 /// What an honest provider says of Ann.
@@ -146,7 +146,7 @@ async fn one_issuer_cannot_speak_for_another() {
         &other.issuer(),
         "roles = [{ claim = 'sub', value = 'ann', role = 'admin' }]",
     ));
-    let issuers = Issuers::at_pace(both, PACE).unwrap();
+    let issuers = Issuers::default().by_at_pace(both, PACE).unwrap();
     assert_eq!(issuers.urls(), [one.issuer(), other.issuer()]);
     let granted =
         async |token: String| verify(&issuers, &token).await.map(|s| s.grants.to_string());
@@ -170,7 +170,7 @@ async fn the_audience_is_ours() {
         because(verify(&issuers, &token).await, "another audience");
     }
     let elsewhere = settings(&provider.issuer(), "audience_claim = 'client_id'");
-    let issuers = Issuers::at_pace(elsewhere, PACE).unwrap();
+    let issuers = Issuers::default().by_at_pace(elsewhere, PACE).unwrap();
     because(verify(&issuers, &key.sign(&claims(&provider))).await, "another audience");
     let cognito = but(but(claims(&provider), "aud", json!(null)), "client_id", json!("movies"));
     assert!(verify(&issuers, &key.sign(&cognito)).await.is_ok());
@@ -430,7 +430,7 @@ async fn a_provider_that_is_down_at_the_start_is_found_when_it_comes() {
     let (address, token) = (provider.address(), key.sign(&claims(&provider)));
     let settings = settings(&provider.issuer(), "");
     drop(provider);
-    let issuers = Issuers::at_pace(settings, PACE).unwrap();
+    let issuers = Issuers::default().by_at_pace(settings, PACE).unwrap();
     assert!(matches!(verify(&issuers, &token).await, Err(Refused::Unavailable(_))));
     let _provider = Provider::at(address, &[&key]).unwrap();
     assert!(verify(&issuers, &token).await.is_ok());

@@ -247,6 +247,10 @@ impl<'de> Deserialize<'de> for Issuer {
         if url.query().is_some() {
             return Err(de::Error::custom(format!("the issuer {id:?} holds a query")));
         }
+        // It stands before what an issuer says of somebody: one must not pass for another's.
+        if id.contains('|') {
+            return Err(de::Error::custom(format!("the issuer {id:?} holds a |")));
+        }
         Ok(Self { id, url })
     }
 }

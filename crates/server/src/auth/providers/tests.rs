@@ -117,6 +117,7 @@ fn what_is_wrong_in_the_file_is_told() {
     refused("[[oidc]]\nissuer = 'http://a.example'\naudience = 'a'", "not https");
     refused("[[oidc]]\nissuer = 'https://u:p@a.example'\naudience = 'a'", "user");
     refused("[[oidc]]\nissuer = 'https://a.example?x'\naudience = 'a'", "query");
+    refused("[[oidc]]\nissuer = 'https://a.example/x|y'\naudience = 'a'", "|");
     refused("[[oidc]]\nissuer = 'a.example'\naudience = 'a'", "no URL");
     let one = issuer("audience = 'a'\n");
     refused(&format!("{one}{one}"), "twice");

@@ -11,18 +11,16 @@ use std::time::Instant;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use tracing::{error, info};
 
 use super::Secret;
+use super::throttle::Throttle;
 use super::watched::Watched;
 
 pub mod file;
 mod hasher;
-mod throttle;
 
 pub use file::{Roll, User};
 use hasher::Hasher;
-use throttle::Throttle;
 
 /// The users of a file, and their logins.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Users {
     ) -> Result<Arc<User>, LoginError> {
         let attempt = self
             .throttle
-            .attempt(name, from, Instant::now())
+            .attempt(Some(name), from, Instant::now())
             .map_err(|seconds| LoginError::Throttled { seconds })?;
         let roll = self.roll.load_full();
         let user = roll.find(name);
@@ -106,20 +104,9 @@ impl Users {
     /// Reads the file again if it has changed; tells whether users have.
     pub fn refresh(&self) -> bool {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if !file.has_changed() {
-            return false;
-        }
-        match read(file.path()) {
-            Ok(roll) => {
-                info!(users = roll.len(), "read {} again", file.path().display());
-                self.roll.store(Arc::new(roll));
-                true
-            }
-            Err(problem) => {
-                error!("{problem:#}; the users that were known go on");
-                false
-            }
-        }
+        let Some(roll) = file.read_again("users", read) else { return false };
+        self.roll.store(Arc::new(roll));
+        true
     }
 }
 

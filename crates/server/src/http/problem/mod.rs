@@ -19,6 +19,7 @@ use utoipa::ToSchema;
 
 use super::negotiate::{Form, HTML_POLICY};
 use crate::audit::Line;
+use crate::telemetry::meters::Meters;
 
 mod table;
 
@@ -189,7 +190,7 @@ impl Problem {
         self
     }
 
-    #[cfg(test)]
+    /// What it is.
     pub(crate) fn kind(&self) -> &'static ProblemType {
         self.0.kind
     }
@@ -201,10 +202,10 @@ impl Problem {
 
     /// Writes the audit line, and the one log line of a failure of ours; other refusals are the
     /// client's and have none.
-    pub(crate) fn log(&self, request_id: &str) {
+    pub(crate) fn log(&self, request_id: &str, meters: &Meters) {
         let Inner { kind, status, detail, cause, audit, .. } = &*self.0;
         if let Some(line) = audit {
-            line.tell(request_id);
+            line.tell(request_id, meters);
         }
         if !status.is_server_error() {
             return;

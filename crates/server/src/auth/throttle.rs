@@ -42,15 +42,15 @@ impl Throttle {
         Self { digest: RandomState::new(), full_at: Mutex::default() }
     }
 
-    /// Lets an attempt through, or tells after how many seconds to come back.
+    /// Lets an attempt of a user whose name was told, or of whoever it is, through; or tells after how many seconds to come back.
     pub(super) fn attempt(
         &self,
-        user: &str,
+        user: Option<&str>,
         from: Option<IpAddr>,
         now: Instant,
     ) -> Result<Attempt<'_>, u32> {
         let keys = [
-            Some((self.digest.hash_one(("user", user)), USER)),
+            user.map(|user| (self.digest.hash_one(("user", user)), USER)),
             from.map(|from| (self.digest.hash_one(("address", network(from))), ADDRESS)),
         ];
         let mut full_at = self.full_at.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +121,7 @@ mod tests {
     const HOME: [u8; 4] = [192, 0, 2, 1];
 
     fn tries(throttle: &Throttle, user: &str, from: IpAddr, now: Instant) -> usize {
-        (0..1_000).take_while(|_| throttle.attempt(user, from.into(), now).is_ok()).count()
+        (0..1_000).take_while(|_| throttle.attempt(Some(user), from.into(), now).is_ok()).count()
     }
 
     #[test]
@@ -129,7 +129,7 @@ mod tests {
         let (throttle, now) = (Throttle::new(), Instant::now());
         let home = IpAddr::from(HOME);
         assert_eq!(tries(&throttle, "ann", home, now), 10);
-        assert_eq!(throttle.attempt("ann", Some(home), now).unwrap_err(), 7);
+        assert_eq!(throttle.attempt(Some("ann"), Some(home), now).unwrap_err(), 7);
         let elsewhere = IpAddr::from([192, 0, 2, 2]);
         assert_eq!(tries(&throttle, "ann", elsewhere, now), 0, "the user is watched from anywhere");
         assert_eq!(tries(&throttle, "ann", elsewhere, now + USER.refill), 1);
@@ -141,7 +141,7 @@ mod tests {
         let (throttle, now) = (Throttle::new(), Instant::now());
         let tried = |from: IpAddr| {
             (0..1_000)
-                .take_while(|n| throttle.attempt(&n.to_string(), Some(from), now).is_ok())
+                .take_while(|n| throttle.attempt(Some(&n.to_string()), Some(from), now).is_ok())
                 .count()
         };
         assert_eq!(tried(HOME.into()), 30);
@@ -153,7 +153,7 @@ mod tests {
     fn whoever_knows_the_password_is_never_throttled() {
         let (throttle, now) = (Throttle::new(), Instant::now());
         for _ in 0..1_000 {
-            throttle.attempt("ann", Some(HOME.into()), now).unwrap().give_back();
+            throttle.attempt(Some("ann"), Some(HOME.into()), now).unwrap().give_back();
         }
         assert_eq!(tries(&throttle, "ann", HOME.into(), now), 10);
     }
@@ -163,7 +163,7 @@ mod tests {
         let (throttle, now) = (Throttle::new(), Instant::now());
         assert_eq!(tries(&throttle, "ann", HOME.into(), now), 10);
         for number in 0..3 * WATCHED_MAX {
-            drop(throttle.attempt(&number.to_string(), None, now));
+            drop(throttle.attempt(Some(&number.to_string()), None, now));
         }
         assert!(throttle.full_at.lock().unwrap().len() <= WATCHED_MAX);
         assert_eq!(tries(&throttle, "ann", HOME.into(), now), 0, "who tried most is watched on");
