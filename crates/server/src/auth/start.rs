@@ -78,10 +78,13 @@ impl ProvidersFile {
         read_providers(path, self.kinds, &self.ours)
     }
 
-    /// What it says now, where that is something else.
-    fn read_again(&mut self) -> Option<Providers> {
+    /// Puts to work what it says now, where that is something else; what cannot be put to work is
+    /// tried again, as what cannot be read is.
+    fn refresh(&mut self, auth: &Auth) {
         let Self { file, kinds, ours } = self;
-        file.read_again("providers", |path| read_providers(path, *kinds, ours))
+        file.read_again("providers", |path| {
+            auth.set_providers(read_providers(path, *kinds, ours)?).context(NO_CLIENT)
+        });
     }
 }
 
@@ -116,7 +119,9 @@ impl Started {
         loop {
             ticks.tick().await;
             self.auth.refresh_users();
-            self.refresh_providers();
+            if let Some(providers) = &mut self.providers {
+                providers.refresh(&self.auth);
+            }
             if self.refresh_keys() {
                 compare_keys(&self.auth, &store).await;
             }
@@ -132,14 +137,6 @@ impl Started {
         info!(keys = ?keys.ids(), "tokens are signed by the first of these");
         self.auth.set_keys(keys);
         true
-    }
-
-    fn refresh_providers(&mut self) {
-        if let Some(providers) = self.providers.as_mut().and_then(ProvidersFile::read_again)
-            && let Err(problem) = self.auth.set_providers(providers)
-        {
-            error!("{NO_CLIENT}: {problem}; the providers that were known go on");
-        }
     }
 }
 

@@ -18,7 +18,8 @@ pub struct HealthArgs {
     /// Where that replica listens
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_LISTEN", default_value = "127.0.0.1:5000")]
     listen: String,
-    /// Its certificate: with it, and without a health listener, it is asked over HTTPS
+    /// Its certificate: with it, and without a health listener, it is asked over HTTPS, by the
+    /// address, which the certificate must then name: --admin-listen needs none
     #[arg(long, value_name = "FILE", env = "MOVIES_TLS_CERT")]
     tls_cert: Option<String>,
 }

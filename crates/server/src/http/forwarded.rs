@@ -61,32 +61,47 @@ impl TrustedProxies {
 
     fn origin_behind(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let nothing_told = Origin { client: peer, is_https: None, host: None };
-        if !self.have(peer) {
+        let told = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
+        let is_text = |name| headers.get_all(name).iter().all(|line| line.to_str().is_ok());
+        // Where one line cannot be read, those before it may not be what they seem.
+        if !self.have(peer) || !told.iter().all(is_text) {
             return nothing_told;
         }
-        let standard = headers.contains_key(FORWARDED).then(|| self.by_standard(peer, headers));
         let older = headers.contains_key(X_FORWARDED_FOR).then(|| self.by_older(peer, headers));
+        let standard = match headers.contains_key(FORWARDED) {
+            false => None,
+            true => match self.by_standard(peer, headers) {
+                None => return nothing_told,
+                told => told,
+            },
+        };
         match (standard, older) {
             // A proxy that writes one kind may let the other through as a client has sent it.
-            (Some(standard), Some(older)) if standard != older => nothing_told,
-            (Some(origin), _) | (None, Some(origin)) => origin,
+            (Some(standard), Some(older)) if standard.client != older.client => nothing_told,
+            (Some(standard), Some(older)) => Origin {
+                client: standard.client,
+                is_https: standard.is_https.filter(|_| standard.is_https == older.is_https),
+                host: standard.host.filter(|host| older.host.as_ref() == Some(host)),
+            },
+            (Some(origin), None) | (None, Some(origin)) => origin,
             (None, None) => {
                 Origin { is_https: proto(last(headers, &X_FORWARDED_PROTO)), ..nothing_told }
             }
         }
     }
 
-    fn by_standard(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
+    /// None where it is not well-formed: where one entry ends cannot be told then.
+    fn by_standard(&self, peer: IpAddr, headers: &HeaderMap) -> Option<Origin> {
         let lines = headers.get_all(FORWARDED).iter().filter_map(|line| line.to_str().ok());
-        let hops: Vec<&str> = lines.flat_map(|line| unquoted(line, ',')).collect();
+        let hops: Vec<Vec<&str>> = lines.map(|line| unquoted(line, ',')).collect::<Option<_>>()?;
         let mut origin = Origin { client: peer, is_https: None, host: None };
-        for hop in hops.into_iter().rev().take(HOPS_MAX) {
+        for hop in hops.concat().into_iter().rev().take(HOPS_MAX) {
             if !self.have(origin.client) {
                 break;
             }
+            let pairs = unquoted(hop, ';')?;
             let member = |name: &str| {
-                let mut pairs =
-                    unquoted(hop, ';').into_iter().filter_map(|pair| pair.split_once('='));
+                let mut pairs = pairs.iter().filter_map(|pair| pair.split_once('='));
                 let found = pairs.find(|(key, _)| key.trim().eq_ignore_ascii_case(name));
                 found.map(|(_, value)| value.trim().trim_matches('"'))
             };
@@ -95,7 +110,7 @@ impl TrustedProxies {
             origin =
                 Origin { client, is_https: proto(member("proto")), host: host(member("host")) };
         }
-        origin
+        Some(origin)
     }
 
     fn by_older(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
@@ -159,14 +174,10 @@ pub(crate) fn client(extensions: &Extensions) -> Option<IpAddr> {
     told.or_else(|| extensions.get::<Peer>().map(|Peer(address)| *address))
 }
 
-/// All entries of a list header, over all its lines.
+/// All entries of a list header, over all its lines, empty ones too: somebody wrote them.
 fn entries<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .filter(|entry| !entry.is_empty())
-        .collect()
+    lines.flat_map(|line| line.split(',')).map(str::trim).collect()
 }
 
 fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
@@ -199,15 +210,18 @@ fn host(text: Option<&str>) -> Option<String> {
     text.filter(|text| is_host(text)).map(str::to_owned)
 }
 
-/// The parts between separators that stand outside of quotes. An escaped quote within them ends
-/// none: no value that counts here has one.
-fn unquoted(text: &str, separator: char) -> Vec<&str> {
-    let mut is_quoted = false;
-    text.split(move |c| {
-        is_quoted ^= c == '"';
+/// The parts between separators that stand outside of quotes, in which a backslash takes the next
+/// character's meaning away (RFC 9110, section 5.6.4); none where a quote is not closed.
+fn unquoted(text: &str, separator: char) -> Option<Vec<&str>> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let parts = text.split(|c| {
+        let is_plain = !std::mem::replace(&mut is_escaped, false);
+        is_escaped = is_plain && is_quoted && c == '\\';
+        is_quoted ^= is_plain && c == '"';
         c == separator && !is_quoted
-    })
-    .collect()
+    });
+    let parts: Vec<&str> = parts.collect();
+    (!is_quoted).then_some(parts)
 }
 
 #[cfg(test)]
@@ -252,6 +266,18 @@ mod tests {
             "192.0.2.1",
         );
         check(GATEWAY, &[("Forwarded", "for=1.1.1.1, for=192.0.2.1;proto=https")], "192.0.2.1");
+        let escaped = r#"for=1.1.1.1;x="\"", for=192.0.2.1;proto=https"#;
+        check(GATEWAY, &[("Forwarded", escaped)], "192.0.2.1");
+        let open = r#"for=1.1.1.1;x=", for=192.0.2.1;proto=https"#;
+        check(GATEWAY, &[("Forwarded", open)], GATEWAY);
+        check(GATEWAY, &[("X-Forwarded-For", "1.1.1.1, ")], GATEWAY);
+        let mut map = HeaderMap::new();
+        map.append("x-forwarded-for", "1.1.1.1".parse().unwrap());
+        let odd = http::HeaderValue::from_bytes(b"\xff, 192.0.2.1").unwrap();
+        map.append("x-forwarded-for", odd);
+        let trusted = TrustedProxies::parse(["10.0.0.0/8"]).unwrap();
+        let told = trusted.origin_behind(GATEWAY.parse().unwrap(), &map);
+        assert_eq!(told.client.to_string(), GATEWAY);
     }
 
     #[test]
@@ -298,8 +324,11 @@ mod tests {
         let both =
             [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1;host=evil.example")];
         assert_eq!(origin(GATEWAY, &both).host(), None);
-        let both = [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", "for=192.0.2.1")];
-        check(GATEWAY, &both, "192.0.2.1");
+        for fuller in ["for=192.0.2.1", "for=192.0.2.1;proto=https"] {
+            let both = [("X-Forwarded-For", "192.0.2.1"), ("Forwarded", fuller)];
+            check(GATEWAY, &both, "192.0.2.1");
+            assert!(!origin(GATEWAY, &both).is_https());
+        }
     }
 
     #[test]

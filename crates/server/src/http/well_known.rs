@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::authorize::service_url;
-use super::caching::JSON;
+use super::caching::{JSON, NO_STORE};
 use super::problem::{NOT_FOUND, Problem, to_line};
 use crate::app::App;
 use crate::auth::jwk::Jwk;
@@ -92,7 +92,7 @@ pub(crate) async fn protected_resource(
             "no token is needed here: everybody may do everything",
         ));
     };
-    Ok(answer(to_line(&ProtectedResource {
+    let mut response = answer(to_line(&ProtectedResource {
         authorization_servers: issuers.iter().map(String::as_str).collect(),
         jwks_uri: format!("{url}/.well-known/jwks.json"),
         scopes_supported: ["movies:read", "movies:write", "movies:admin"],
@@ -100,7 +100,12 @@ pub(crate) async fn protected_resource(
         resource_name: "movies-api",
         resource_documentation: format!("{url}/docs"),
         resource: url,
-    })))
+    }));
+    if app.settings().public_url.is_none() {
+        // Its URLs are as this request was addressed, by headers that caches do not tell apart.
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+    }
+    Ok(response)
 }
 
 fn answer(body: Bytes) -> Response {

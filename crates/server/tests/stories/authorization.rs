@@ -213,6 +213,16 @@ fn what_is_public_is_read_without_a_token_and_written_with_one() {
 }
 
 #[test]
+fn metadata_that_says_how_it_was_asked_for_is_kept_by_no_cache() {
+    let users = Users::of_the_seed("writer");
+    let metadata = "/.well-known/oauth-protected-resource";
+    let server = users.serve("memory://").start();
+    assert_eq!(server.get(metadata).is(200).header("cache-control"), Some("no-store"));
+    let server = users.serve("memory://").args("--public-url https://films.example/").start();
+    assert_eq!(server.get(metadata).is(200).header("cache-control"), Some("max-age=300"));
+}
+
+#[test]
 fn the_metadata_says_who_issues_tokens_and_where() {
     let users = Users::of_the_seed("writer");
     let server = users.serve("memory://").args("--public-url https://films.example/").start();

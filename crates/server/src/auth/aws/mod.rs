@@ -126,19 +126,23 @@ impl AwsLogins {
         let answered = asked.await.map_err(|_ended_with_the_process| AwsRefused::Unavailable)?;
         let arn = match answered {
             Ok(arn) => arn,
-            // STS says 400 or 403 of what was not signed rightly, or too long ago.
-            Err(FetchError::Status { status: 400..=499, .. }) => return Err(AwsRefused::Unsigned),
+            // STS says 400 or 403 of what was not signed rightly, or too long ago; 408 and 429 say
+            // nothing of the signer.
+            Err(FetchError::Status { status: 400..=407 | 409..=428 | 430..=499, .. }) => {
+                return Err(AwsRefused::Unsigned);
+            }
             Err(error) => {
                 warn!("cannot ask STS: {error}");
                 attempt.give_back();
                 return Err(AwsRefused::Unavailable);
             }
         };
+        // AWS knows them, so nothing was guessed.
+        attempt.give_back();
         let grants = self.grants(&arn);
         if grants.is_empty() {
             return Err(AwsRefused::NoRole(arn.into()));
         }
-        attempt.give_back();
         Ok(Principal { arn, grants })
     }
 
