@@ -84,7 +84,7 @@ fn pack(text: &[u8]) -> Packed {
 /// The text of a file that must be `file` and have `bytes` before compression.
 ///
 /// It is mapped, not allocated: once an allocator has seen buffers of this size come and go it
-/// keeps room for them among the pages that stay. With glibc, a million movies of 216 MB took 349
+/// keeps room for them among the pages that stay. With glibc, a million movies of 216 MB took 358
 /// to 381 MB after a start, and 253 MB where such buffers went back to the system at once.
 fn unpack(content: &[u8], file: FileHash, bytes: u64) -> Result<Bytes, String> {
     if FileHash::of(content) != file {
