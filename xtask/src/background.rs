@@ -4,12 +4,13 @@
 //! the whole group; and where `setpriv` exists (Linux) the kernel ends it when we are killed.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::shell;
 
@@ -166,6 +167,21 @@ pub(crate) fn movies_api_on(
     let mut server = Server::start("movies-api", &command, log)?;
     let address = server.wait_for(listening_on)?;
     Ok((server, address))
+}
+
+/// Adds a user to a file of users, which is made where there is none.
+pub(crate) fn add_user(
+    binary: &Path,
+    users: &Path,
+    (name, password): (&str, &str),
+    role: &str,
+) -> Result<()> {
+    let mut command = Command::new(binary);
+    command.args(["user", "add", name, "--role", role, "--users"]).arg(users);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    child.stdin.take().context("standard input is piped")?.write_all(password.as_bytes())?;
+    ensure!(child.wait()?.success(), "`movies-api user add` failed");
+    Ok(())
 }
 
 /// The address in the line that `movies-api` prints when it is ready.

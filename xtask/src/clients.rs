@@ -2,14 +2,13 @@
 //!
 //! Owns how they are started and what they must say. Never what they do: that is for their readers.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::background::{Server, movies_api};
+use crate::background::{Server, add_user, movies_api};
 use crate::{ci, shell, tools};
 
 /// The seed's user.
@@ -20,7 +19,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     ensure!(arguments.is_empty(), "clients takes no arguments");
     let folder = shell::empty_scratch("clients")?;
     let place = Place { binary: ci::release_binary()?, users: folder.join("users"), folder };
-    place.add_user()?;
+    add_user(&place.binary, &place.users, (USERNAME, PASSWORD), "writer")?;
     place.tell("curl", |_| Ok(script("bash", "curl/movies.sh")))?;
     place.tell("requests", |_| Ok(script(tools::python("python")?, "python/movies.py")))?;
     place.tell("newman", newman)?;
@@ -39,17 +38,6 @@ struct Place {
 }
 
 impl Place {
-    /// `movies-api user add`, with the password on standard input.
-    fn add_user(&self) -> Result<()> {
-        let mut add = Command::new(&self.binary);
-        add.args(["user", "add", USERNAME, "--role", "writer", "--users"]).arg(&self.users);
-        let mut child = add.stdin(Stdio::piped()).spawn().context("cannot start movies-api")?;
-        child.stdin.take().context("no standard input")?.write_all(PASSWORD.as_bytes())?;
-        let status = child.wait()?;
-        ensure!(status.success(), "the user was not added: {status}");
-        Ok(())
-    }
-
     /// One client with a server of its own, so that none finds what another has left.
     fn tell(
         &self,

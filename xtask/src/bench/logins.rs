@@ -2,16 +2,14 @@
 //! guessers to wait must take no time from readers.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::load::{self, Load, Round};
 use super::{Plan, catalogue};
-use crate::background::movies_api;
+use crate::background::{add_user, movies_api};
 use crate::{loopback, shell};
 
 const USER: &str = "testuser";
@@ -70,11 +68,7 @@ pub(super) fn measure(binary: &Path, plan: Plan) -> Result<Vec<Storm>> {
 /// A file with the one user.
 pub(super) fn users(binary: &Path, folder: &Path) -> Result<PathBuf> {
     let users = folder.join("users");
-    let mut command = Command::new(binary);
-    command.args(["user", "add", USER, "--role", "reader", "--users"]).arg(&users);
-    let mut child = command.stdin(Stdio::piped()).spawn().context("cannot add a user")?;
-    child.stdin.take().context("no standard input")?.write_all(PASSWORD.as_bytes())?;
-    ensure!(child.wait()?.success(), "`movies-api user add` failed");
+    add_user(binary, &users, (USER, PASSWORD), "reader")?;
     Ok(users)
 }
 

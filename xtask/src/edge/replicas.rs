@@ -3,12 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::background::{Server, movies_api_on};
+use crate::background::{Server, add_user, movies_api_on};
 use crate::{ci, loopback, s3, shell, tools};
 
 const USER: &str = "ann";
@@ -31,7 +31,7 @@ impl Replicas {
         fs::create_dir_all(folder)?;
         let binary = ci::release_binary()?;
         let users = folder.join("users");
-        add_user(&binary, &users)?;
+        add_user(&binary, &users, (USER, PASSWORD), "writer")?;
         let script = |arguments: &[&str]| {
             let mut script = Command::new(tools::python("python")?);
             shell::output_of(script.arg("xtask/tools/edge/tokens.py").args(arguments))
@@ -113,14 +113,4 @@ pub(crate) fn log_in(address: SocketAddr) -> Result<loopback::Answer> {
     let body = json!({ "username": USER, "password": PASSWORD }).to_string();
     let headers = [("Content-Type", "application/json")];
     loopback::exchange(address, "POST", "/login", &headers, body.as_bytes())
-}
-
-fn add_user(binary: &Path, users: &Path) -> Result<()> {
-    use std::io::Write as _;
-    let mut command = Command::new(binary);
-    command.args(["user", "add", USER, "--role", "writer", "--users"]).arg(users);
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
-    child.stdin.take().context("standard input is piped")?.write_all(PASSWORD.as_bytes())?;
-    ensure!(child.wait()?.success(), "`movies-api user add` failed");
-    Ok(())
 }
