@@ -5,7 +5,13 @@ use std::process::ExitCode;
 
 use movies_api::config::{Cli, Command, ServeArgs};
 use movies_api::{cli, serve, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio::runtime::Builder;
+
+/// The system's takes a fifteenth more instructions a read, and musl's a lock
+/// (`docs/adr/0005-workers.md`).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let Cli { command, serve } = Cli::read();

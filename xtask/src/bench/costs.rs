@@ -1,14 +1,14 @@
 //! Allocations and instructions an operation, which a noisy machine does not change.
 //!
-//! Counted by valgrind's dhat on the release binary as it is: two runs with different numbers of
-//! operations, and the difference divided. No allocator of ours is needed for it.
+//! Counted by valgrind's callgrind on the release binary as it is: two runs with different numbers
+//! of operations, and the difference divided. An allocation is a call of jemalloc's.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::{Context, Result, ensure};
 
 use super::{catalogue, logins};
 use crate::background::{Server, listening_on};
@@ -17,18 +17,20 @@ use crate::shell;
 const FEW: u64 = 100;
 const MANY: u64 = 1_100;
 
+/// What Rust's allocations call of jemalloc's, as it is named in the binary.
+const ALLOCATORS: [&str; 5] =
+    ["_rjem_malloc", "_rjem_mallocx", "_rjem_calloc", "_rjem_realloc", "_rjem_rallocx"];
+
 /// The cost of one operation.
 pub(super) struct Cost {
     pub(super) what: &'static str,
     pub(super) allocations: f64,
-    pub(super) bytes: f64,
     pub(super) instructions: f64,
 }
 
 /// Totals of one run.
 struct Totals {
-    blocks: u64,
-    bytes: u64,
+    allocations: u64,
     instructions: u64,
 }
 
@@ -53,8 +55,7 @@ pub(super) fn measure(binary: &Path) -> Result<Vec<Cost>> {
             let each = |few: u64, many: u64| many.saturating_sub(few) as f64 / (MANY - FEW) as f64;
             let cost = Cost {
                 what,
-                allocations: each(few.blocks, many.blocks),
-                bytes: each(few.bytes, many.bytes),
+                allocations: each(few.allocations, many.allocations),
                 instructions: each(few.instructions, many.instructions),
             };
             println!("{what}: {:.1} allocations", cost.allocations);
@@ -65,11 +66,11 @@ pub(super) fn measure(binary: &Path) -> Result<Vec<Cost>> {
 
 fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     let folder = shell::empty_scratch("bench-costs")?;
-    let (data, profile) = (folder.join("data"), folder.join("dhat.json"));
+    let (data, profile) = (folder.join("data"), folder.join("callgrind.out"));
     fs::create_dir(&data)?;
     fs::write(data.join("movies.json"), catalogue::json())?;
     let mut command = Command::new("valgrind");
-    command.arg("--tool=dhat").arg(format!("--dhat-out-file={}", profile.display()));
+    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
     command.arg(binary).args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(&data);
     if operation == Operation::ReadWithToken {
         command.envs(logins::who_logs_in(&logins::users(binary, &folder)?));
@@ -94,17 +95,33 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     };
     shell::output_of(&mut curl)?;
     server.stop()?;
-    totals(&fs::read_to_string(&profile).context("dhat wrote no profile")?)
+    totals(&fs::read_to_string(&profile).context("callgrind wrote no profile")?)
 }
 
+/// Of a profile in callgrind's format (Valgrind manual, "Callgrind Format Specification"): a name
+/// stands where its number is first used, as `fn=(12) name`, and a call is two lines, `cfn=(12)` and
+/// `calls=COUNT …`.
 fn totals(profile: &str) -> Result<Totals> {
-    let profile: Value = serde_json::from_str(profile)?;
-    let points = profile.get("pps").and_then(Value::as_array).context("a profile of no points")?;
-    let sum = |name: &str| {
-        points.iter().filter_map(|point| point.get(name)).filter_map(Value::as_u64).sum()
-    };
-    let instructions = profile.get("te").and_then(Value::as_u64).context("a profile of no end")?;
-    Ok(Totals { blocks: sum("tbk"), bytes: sum("tb"), instructions })
+    let mut allocators = HashSet::new();
+    let mut is_allocation = false;
+    let mut totals = Totals { allocations: 0, instructions: 0 };
+    for line in profile.lines() {
+        let (key, value) = line.split_once(['=', ':']).unwrap_or((line, ""));
+        let (number, name) = value.split_once(' ').unwrap_or((value, ""));
+        match key {
+            "fn" | "cfn" => {
+                if ALLOCATORS.contains(&name) {
+                    allocators.insert(number);
+                }
+                is_allocation = key == "cfn" && allocators.contains(number);
+            }
+            "calls" if is_allocation => totals.allocations += number.parse::<u64>()?,
+            "totals" => totals.instructions = value.trim().parse()?,
+            _ => {}
+        }
+    }
+    ensure!(!allocators.is_empty(), "the profile knows none of {ALLOCATORS:?}");
+    Ok(totals)
 }
 
 #[cfg(test)]
@@ -112,9 +129,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn totals_are_summed_over_the_points_of_a_profile() {
-        let profile = r#"{"te":900,"pps":[{"tb":64,"tbk":2},{"tb":16,"tbk":1}]}"#;
+    fn allocations_are_the_calls_of_the_allocator() {
+        let profile = "fn=(1) main\n16 3\ncfn=(2) _rjem_malloc\ncalls=40 0\n16 400\n\
+                       cfn=(3) other\ncalls=7 0\n16 9\nfn=(4) more\ncfn=(2)\ncalls=2 0\n16 20\n\
+                       totals: 900\n";
         let totals = totals(profile).expect("a profile");
-        assert_eq!((totals.blocks, totals.bytes, totals.instructions), (3, 80, 900));
+        assert_eq!((totals.allocations, totals.instructions), (42, 900));
     }
 }

@@ -6,6 +6,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -102,10 +103,12 @@ async fn guarded(
     answer: impl Future<Output = Result<Response, Infallible>>,
     deadline: Option<Duration>,
 ) -> Response {
-    let answer = AssertUnwindSafe(answer).catch_unwind();
-    let outcome = match deadline {
-        None => answer.await,
-        Some(deadline) => match tokio::time::timeout(deadline, answer).await {
+    let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
+    // Most reads are answered at once, and then no timer is set.
+    let outcome = match ((&mut answer).now_or_never(), deadline) {
+        (Some(outcome), _) => outcome,
+        (None, None) => answer.await,
+        (None, Some(deadline)) => match tokio::time::timeout(deadline, answer).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => return out_of_time(deadline).into_response(),
         },

@@ -138,14 +138,10 @@ pub(super) fn storm_table(page: &mut String, storms: &[Storm]) -> Result<()> {
 pub(super) fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
     page.push_str(
         "### Costs of an operation, on a folder, 3,200 movies, 1 connection\n\n\
-         | what | allocations | bytes allocated | instructions |\n|---|--:|--:|--:|\n",
+         | what | allocations | instructions |\n|---|--:|--:|\n",
     );
     for cost in costs {
-        writeln!(
-            page,
-            "| {} | {:.1} | {:.0} | {:.0} |",
-            cost.what, cost.allocations, cost.bytes, cost.instructions
-        )?;
+        writeln!(page, "| {} | {:.1} | {:.0} |", cost.what, cost.allocations, cost.instructions)?;
     }
     if let [read, with_token, ..] = costs {
         let share = 100.0 * (with_token.instructions / read.instructions - 1.0);
