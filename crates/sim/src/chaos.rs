@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use movies_store::commit::{Batch, Commit};
+use movies_store::commit::{Batch, Commit, SERVICE};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
@@ -88,7 +88,7 @@ fn copies(world: &World, model: &Model, rng: &mut ChaCha12Rng) -> Vec<Batch> {
         .flat_map(|commit| commit.batches)
         .filter(|batch| model.may_count(batch) && seen.insert(batch.id))
         // The file that a log is born from is nobody's request.
-        .filter(|batch| batch.groups.iter().all(|group| group.by.is_some()))
+        .filter(|batch| batch.groups.iter().all(|group| group.by.as_deref() != Some(SERVICE)))
         .collect();
     batches.retain(|_| rng.random_bool(0.6));
     batches

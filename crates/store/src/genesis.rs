@@ -103,7 +103,7 @@ pub(crate) fn commit(
         out: None,
     });
     let adoption = Adoption { from: None, to, changes: changes.collect() };
-    let group = Group::of(Action::Adopt(adoption));
+    let group = Group::of_service(Action::Adopt(adoption));
     if group.encoded_len() > COMMIT_BYTES_MAX {
         return Err(too_large(name, file.map_or(0, |file| file.meta.size)));
     }

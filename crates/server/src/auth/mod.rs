@@ -207,12 +207,13 @@ impl Auth {
                 Err(Refused::Missing)
             };
         };
-        let (digest, epoch) = (inner.verified.digest(token.as_bytes()), inner.epoch());
+        let (digest, epoch) = (inner.verified.digest(token), inner.epoch());
         let now = token::now();
         if let Some(caller) = inner.verified.get(digest, epoch, now) {
             return Ok(caller);
         }
-        let (caller, until) = inner.verify(token, now).await?;
+        let text = str::from_utf8(token).map_err(|_| NO_BEARER)?;
+        let (caller, until) = inner.verify(text, now).await?;
         inner.verified.put(digest, caller.clone(), until, epoch, now);
         Ok(caller)
     }
@@ -409,20 +410,23 @@ fn everyone() -> Caller {
     EVERYONE.clone()
 }
 
+/// How a bearer token begins.
+const SCHEME: &[u8] = b"Bearer ";
+const NO_BEARER: Refused = Refused::Invalid("it is no bearer token");
+
 /// The one bearer token of a request (RFC 6750 section 2.1). None of the query or of a cookie is
 /// ever read.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
+fn bearer(headers: &HeaderMap) -> Result<Option<&[u8]>, Refused> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(None) };
     if lines.next().is_some() {
         return Err(Refused::Repeated);
     }
-    let other = Refused::Invalid("it is no bearer token");
-    let (scheme, token) = line.to_str().ok().and_then(|line| line.split_once(' ')).ok_or(other)?;
-    if !scheme.eq_ignore_ascii_case("Bearer") {
-        return Err(other);
+    let (scheme, token) = line.as_bytes().split_at_checked(SCHEME.len()).ok_or(NO_BEARER)?;
+    if !scheme.eq_ignore_ascii_case(SCHEME) {
+        return Err(NO_BEARER);
     }
-    Ok(Some(token.trim_matches(' ')))
+    Ok(Some(token.trim_ascii()))
 }
 
 #[cfg(test)]

@@ -66,10 +66,17 @@ pub struct Batch {
     pub groups: Vec<Group>,
 }
 
+/// Who did what nobody asked for: the service itself. No caller is called so: a caller's id has a
+/// colon.
+pub const SERVICE: &str = "service";
+/// Whoever runs a command on the bucket itself.
+pub const OPERATOR: &str = "operator";
+
 /// One request: applied all or none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
-    /// Who asked, as a stable id; none without authentication.
+    /// Who asked, as a stable id: a caller, [`SERVICE`] or [`OPERATOR`]; none where callers are not
+    /// asked who they are.
     pub by: Option<Arc<str>>,
     /// The idempotency key and the print of the request that came with it.
     pub key: Option<(Arc<str>, Print)>,
@@ -234,6 +241,11 @@ impl Group {
     #[must_use]
     pub fn of(action: Action) -> Self {
         Self { by: None, key: None, ops: vec![Op::new(action)] }
+    }
+
+    /// What a replica does by itself.
+    pub(crate) fn of_service(action: Action) -> Self {
+        Self { by: Some(SERVICE.into()), ..Self::of(action) }
     }
 }
 

@@ -431,7 +431,7 @@ impl Publisher {
     async fn record(&self, state: &State, to: FileRegister) -> Result<()> {
         let Some(collection) = self.collection.upgrade() else { return Err(Error::Closing) };
         let op = Action::Published { from: state.file().cloned(), to };
-        collection.submit(Group::of(op), OP_DEADLINE).await.map(|_| ())
+        collection.submit(Group::of_service(op), OP_DEADLINE).await.map(|_| ())
     }
 
     /// Keeps a copy of a file that is not ours, and tells it once.

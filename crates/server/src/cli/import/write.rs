@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use movies_store::commit::{Action, COMMIT_OPS_MAX, Code, Group, Op};
+use movies_store::commit::{Action, COMMIT_OPS_MAX, Code, Group, OPERATOR, Op};
 use movies_store::key::MovieKey;
 use movies_store::movie::Movie;
 use movies_store::{Collection, Judgement, State};
@@ -146,7 +146,7 @@ fn make_batches(pile: &Pile, collection: &Collection, made: &mpsc::Sender<Batch>
 }
 
 fn batch(ops: Vec<Op>, unchanged: u64) -> Batch {
-    let group = (!ops.is_empty()).then_some(Group { by: None, key: None, ops });
+    let group = (!ops.is_empty()).then(|| Group { by: Some(OPERATOR.into()), key: None, ops });
     Batch { group, unchanged }
 }
 
