@@ -1,17 +1,20 @@
-//! Two actors that mean no good: one hits replicas, one offers copies of their batches.
+//! Actors that mean no good: one hits replicas, one offers copies of their batches, and one saves over
+//! the published file.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use movies_store::commit::{Batch, Commit, SERVICE};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
+use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use crate::model::Model;
-use crate::world::World;
+use crate::world::{FILE, World};
 
 /// How far a clock may jump: the store's own limit is 60 s.
 const CLOCK_OFF_MS_MAX: i64 = 25_000;
@@ -75,6 +78,49 @@ pub(crate) async fn peer(world: Arc<World>, mut rng: ChaCha12Rng) {
             Err(violation) => return world.found(violation),
         }
     }
+}
+
+/// A person who edits the published file as it stands: most of the time a little, now and then an old
+/// copy of it, or beyond all reason. Saves whatever stands there by then.
+pub(crate) async fn editor(world: Arc<World>, mut rng: ChaCha12Rng) {
+    let Some(pause) = world.settings.editor else { return };
+    let mut opened = None;
+    for number in 1.. {
+        sleep(pause.mul_f64(rng.random_range(0.1..1.0))).await;
+        // What is not opened anew is an old copy.
+        if opened.is_none() || rng.random_bool(0.8) {
+            opened = world.bucket.content(FILE);
+        }
+        let Some(old) = &opened else { continue };
+        sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        let edit = match rng.random_range(0..12) {
+            0 => Bytes::from_static(b"[{}]"),
+            1 => Bytes::from_static(b"[{\"name\":"),
+            _ => edited(old, number, &mut rng),
+        };
+        world.trace.event(format_args!("the editor saves edit {number}"));
+        world.edit(edit);
+    }
+}
+
+/// A movie more, and perhaps one less and one changed.
+fn edited(file: &Bytes, number: u64, rng: &mut ChaCha12Rng) -> Bytes {
+    let mut movies: Vec<String> = serde_json::from_slice::<Vec<&RawValue>>(file)
+        .map(|movies| movies.iter().map(|movie| movie.get().to_owned()).collect())
+        .unwrap_or_default();
+    movies.retain(|movie| movie != "{}");
+    if !movies.is_empty() {
+        let (gone, changed) =
+            (rng.random_range(0..movies.len()), rng.random_range(0..movies.len()));
+        if let Some(movie) = movies.get_mut(changed).filter(|_| rng.random_bool(0.5)) {
+            movie.insert_str(movie.len() - 1, &format!(",\"edit\":{number}"));
+        }
+        if rng.random_bool(0.3) {
+            movies.remove(gone);
+        }
+    }
+    movies.push(format!(r#"{{"name":"Edit {}","year":2000,"edit":{number}}}"#, number % 5));
+    format!("[{}]", movies.join(",")).into()
 }
 
 /// Some of the batches that were tried last and may still count.

@@ -15,6 +15,7 @@ use movies_store::commit::{
 use movies_store::key::{
     BatchId, CommitHash, LogId, MovieKey, MovieTag, Print, Seq, Tag, Timestamp, Version,
 };
+use movies_store::movie::Movie;
 
 /// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct Model {
     /// Whose key it is, the key, and the request that used it first.
     keys: BTreeMap<(Option<Arc<str>>, Arc<str>), Print>,
     judged: BTreeMap<BatchId, Seq>,
+    /// What became of the changes of the adoptions of the group that was judged last.
+    adopted: Vec<Outcome>,
 }
 
 impl Default for Model {
@@ -79,6 +82,7 @@ impl Default for Model {
             file: None,
             keys: BTreeMap::new(),
             judged: BTreeMap::new(),
+            adopted: Vec::new(),
         }
     }
 }
@@ -117,8 +121,8 @@ impl Model {
             groups.flat_map(|group| group.ops.clone()).collect()
         };
         for (op, judged) in ops(&commit).iter().zip(ops(&expected)) {
-            if op.out != judged.out {
-                return violation!("{name} records {op:?}; the model says {:?}", judged.out);
+            if *op != judged {
+                return violation!("{name} records {op:?}; the model says {judged:?}");
             }
         }
         self.hash = Some(CommitHash::of(bytes));
@@ -195,9 +199,19 @@ impl Model {
         self.at = self.at.max(commit.at);
         self.seq = seq;
         for group in commit.batches.iter_mut().flat_map(|batch| &mut batch.groups) {
+            self.adopted.clear();
             let outcomes = self.group(group);
+            let mut adopted = self.adopted.iter();
             for (op, outcome) in group.ops.iter_mut().zip(outcomes) {
                 op.out = Some(outcome);
+                if let Action::Adopt(adoption) = &mut op.action {
+                    let aborted = plain(Code::Aborted);
+                    for change in &mut adoption.changes {
+                        let is_refused = outcome.code.is_refusal();
+                        let judged = if is_refused { None } else { adopted.next() };
+                        change.out = Some(judged.copied().unwrap_or(aborted));
+                    }
+                }
             }
         }
         Ok(())
@@ -311,18 +325,42 @@ impl Model {
         self.file.as_ref()
     }
 
-    /// The birth of the log from a file; later adoptions are not simulated yet.
+    /// Compare-and-set of the register; then each change alone, as a conditional put or delete.
     fn adopt(&mut self, adoption: &Adoption) -> Outcome {
-        if self.seq != Seq(1) || adoption.from.is_some() {
-            return plain(Code::Aborted);
+        if self.file != adoption.from {
+            return plain(Code::Mismatch);
         }
         self.file.clone_from(&adoption.to);
-        for movie in adoption.changes.iter().filter_map(|change| change.movie.as_ref()) {
-            let stored = Stored { json: movie.json().clone(), seq: self.seq };
-            self.catalogue.movies.insert(movie.key().clone(), stored);
-            self.catalogue.version = Version(self.seq);
+        for change in &adoption.changes {
+            let stored = self.catalogue.movies.get(&change.key);
+            let tag = stored.map(|stored| MovieTag::of(&stored.json));
+            let was = stored.map(|stored| stored.seq);
+            let wanted = change.movie.as_ref().map(Movie::tag);
+            let code = match (tag, wanted) {
+                (Some(_), Some(_)) if tag == wanted => Code::Unchanged,
+                _ if tag != change.base => Code::Mismatch,
+                (None, None) => Code::Missing,
+                (Some(_), None) => Code::Deleted,
+                (None, Some(_)) => Code::Created,
+                (Some(_), Some(_)) => Code::Replaced,
+            };
+            if matches!(code, Code::Created | Code::Replaced | Code::Deleted) {
+                self.catalogue.version = Version(self.seq);
+                self.catalogue.movies.remove(&change.key);
+            }
+            if let (Code::Created | Code::Replaced, Some(movie)) = (code, &change.movie) {
+                let stored = Stored { json: movie.json().clone(), seq: self.seq };
+                self.catalogue.movies.insert(change.key.clone(), stored);
+                self.catalogue.dropped = false;
+            }
+            let (tag, was) = match code {
+                Code::Missing => (None, None),
+                Code::Mismatch => (tag, was),
+                _ => (wanted, was),
+            };
+            self.adopted.push(Outcome { code, tag, was });
         }
-        plain(Code::Created)
+        plain(if adoption.from.is_some() { Code::Replaced } else { Code::Created })
     }
 }
 

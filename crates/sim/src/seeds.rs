@@ -11,4 +11,7 @@ pub const FAILED_ONCE: &[(u64, u32)] = &[
     (165, 200),
     // An edition whose op was lost was taken for a stranger's when its checkpoint had gone.
     (243, 200),
+    // A passing conflict was taken for another's checkpoint, and what was published from it for a
+    // stranger's.
+    (142, 200),
 ];

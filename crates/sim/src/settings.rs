@@ -28,6 +28,8 @@ pub struct Settings {
     pub blows: Option<Duration>,
     /// The longest time between two commits of the peer that copies batches; `None`: no peer.
     pub peer: Option<Duration>,
+    /// The longest time between two edits of the published file; `None`: nobody edits it.
+    pub editor: Option<Duration>,
     /// What the published file holds before the log is born.
     pub file: Option<&'static str>,
     /// Of the store.
@@ -63,7 +65,7 @@ impl Settings {
         let some = |ms| (ms > 0).then(|| Duration::from_millis(ms));
         let narrow = |number| usize::try_from(number).unwrap_or(usize::MAX);
         let clients = u8::try_from(clients).unwrap_or(u8::MAX);
-        Self {
+        let mut settings = Self {
             distances: (0..replicas)
                 .map(|_| Distance { way_ms: rng.random_range(way / 2..=way * 2) })
                 .collect(),
@@ -73,6 +75,7 @@ impl Settings {
             faults: Faults::draw(rng),
             blows: some(blows),
             peer: some(peer),
+            editor: None,
             file,
             options: Options {
                 max_staleness: some(staleness),
@@ -84,7 +87,13 @@ impl Settings {
                 publish: some(publish),
                 ..Options::default()
             },
-        }
+        };
+        let mut pick = |from: &[u64]| from.choose(rng).copied().unwrap_or_default();
+        settings.options.adopt = some(pick(&[0, 500, 5_000]));
+        // Where nobody adopts, an edit stays in the way of publication.
+        settings.editor =
+            some(pick(&[0, 2_000, 20_000])).filter(|_| settings.options.adopt.is_some());
+        settings
     }
 
     /// The replicas.

@@ -2,11 +2,12 @@
 //!
 //! Owns a replica's life (start, crash, start again). Makes no requests of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use movies_store::key::{CollectionName, Timestamp};
 use movies_store::{Absent, Bucket, Collection, Env, Error, Mutant, Store};
 use rand::{RngExt, SeedableRng};
@@ -35,7 +36,20 @@ pub(crate) struct World {
     lives: BTreeMap<Replica, Life>,
     history: Mutex<History>,
     findings: Mutex<Vec<Violation>>,
+    /// What a person saved over the published file, and what nobody but that person saw of it.
+    edits: Mutex<Edits>,
 }
+
+/// Edits of the published file.
+#[derive(Debug, Default)]
+struct Edits {
+    saved: BTreeSet<Bytes>,
+    /// Those that the next one was saved over.
+    last: Option<Bytes>,
+}
+
+/// The published file.
+pub(crate) const FILE: &str = "movies.json";
 
 /// A replica as others see it.
 #[derive(Debug)]
@@ -90,6 +104,7 @@ impl World {
             mutant,
             history: Mutex::default(),
             findings: Mutex::default(),
+            edits: Mutex::default(),
         })
     }
 
@@ -122,6 +137,28 @@ impl World {
 
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Saves over the published file. An edit of that person's own that still stands there is theirs
+    /// to lose.
+    pub(crate) fn edit(&self, content: Bytes) {
+        let mut edits = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.bucket.content(FILE);
+        if let Some(there) = there.filter(|there| edits.last.as_ref() == Some(there)) {
+            edits.saved.remove(&there);
+        }
+        edits.saved.insert(content.clone());
+        edits.last = Some(content.clone());
+        self.bucket.place(FILE, content);
+    }
+
+    /// An edit that stands nowhere any more: neither in the file nor in a copy.
+    pub(crate) fn lost_edit(&self) -> Option<Bytes> {
+        let edits = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+        let copies: BTreeSet<Bytes> = self.bucket.contents("movies.json.log/aside/").collect();
+        let there = self.bucket.content(FILE);
+        let is_lost = |edit: &&Bytes| !copies.contains(*edit) && there.as_ref() != Some(*edit);
+        edits.saved.iter().find(is_lost).cloned()
     }
 
     /// Records that a rule was broken; the run ends soon.

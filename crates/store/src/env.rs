@@ -67,6 +67,10 @@ pub enum Mutant {
     ForgetJudgedInCheckpoint,
     /// A checkpoint says that a movie last changed at the effective time of its own commit.
     ForgetChangeTimeInCheckpoint,
+    /// An edit is adopted whatever the register says.
+    AdoptTwice,
+    /// A file that is not ours is published over.
+    PublishOverEdit,
 }
 
 impl Env {

@@ -45,6 +45,8 @@ pub(crate) struct Census {
     pub(crate) movies: BTreeMap<MovieKey, Movie>,
     /// What was left out, in words.
     pub(crate) notes: Vec<String>,
+    /// How many records are no movies.
+    pub(crate) invalid: usize,
 }
 
 /// The file as found, or nothing. One that no commit could carry is not read.
@@ -139,7 +141,6 @@ pub(crate) fn read_movies(
         refuse(format!("it is no JSON array of objects ({error}); correct it or move it away"))
     })?;
     let mut census = Census::default();
-    let mut invalid = 0_usize;
     let mut tell = |note: String| {
         if census.notes.len() < TOLD_MAX {
             census.notes.push(note);
@@ -158,12 +159,12 @@ pub(crate) fn read_movies(
                 }
             }
             Err(error) => {
-                invalid += 1;
+                census.invalid += 1;
                 tell(format!("record {index} is left out: {error}"));
             }
         }
     }
-    if invalid > 0 && census.movies.is_empty() {
+    if census.invalid > 0 && census.movies.is_empty() {
         let first = census.notes.first().map_or("", String::as_str);
         return Err(refuse(format!("none of its {} records is a movie ({first})", records.len())));
     }

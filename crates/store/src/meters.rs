@@ -23,6 +23,11 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
     /// The number.
     #[must_use]
     pub fn get(&self) -> u64 {
@@ -122,6 +127,12 @@ pub struct Meters {
     pub publication_failures: Counter,
     /// Files of others that were found where ours should be, and kept.
     pub foreign_files_kept: Counter,
+    /// Edits of the published file that were taken over.
+    pub edits_adopted: Counter,
+    /// Edits that changed nothing, since they look like a mishap or cannot be read.
+    pub edits_refused: Counter,
+    /// Movies of adopted edits that others had written meanwhile, and which are as those left them.
+    pub edited_movies_lost: Counter,
 }
 
 impl Default for Meters {
@@ -141,6 +152,9 @@ impl Default for Meters {
             publication_time: Histogram::of_durations(),
             publication_failures: Counter::default(),
             foreign_files_kept: Counter::default(),
+            edits_adopted: Counter::default(),
+            edits_refused: Counter::default(),
+            edited_movies_lost: Counter::default(),
         }
     }
 }

@@ -186,6 +186,14 @@ impl SimBucket {
         read.now_or_never().expect("memory answers at once").ok()
     }
 
+    /// What the objects below a path hold, now.
+    pub(crate) fn contents(&self, prefix: &str) -> impl Iterator<Item = Bytes> + use<'_> {
+        let prefix = Path::from(prefix);
+        let listed = self.shared.objects.list(Some(&prefix)).try_collect::<Vec<_>>();
+        let listed = listed.now_or_never().expect("memory answers at once").unwrap_or_default();
+        listed.into_iter().filter_map(|meta| self.content(meta.location.as_ref()))
+    }
+
     /// The effect of a PUT.
     fn store(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let create = options.mode == PutMode::Create;

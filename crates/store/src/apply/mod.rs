@@ -400,6 +400,9 @@ impl Court {
 
     /// Compare-and-set of the register; then each change is judged alone.
     fn adopt(&mut self, adoption: &Adoption, changes: &mut Vec<Outcome>) -> Outcome {
+        if self.mutant == Some(Mutant::AdoptTwice) {
+            self.state.file.clone_from(&adoption.from);
+        }
         let outcome = self.set_register(adoption.from.as_ref(), adoption.to.as_ref());
         if !outcome.code.is_refusal() {
             changes.extend(adoption.changes.iter().map(|change| self.change(change)));

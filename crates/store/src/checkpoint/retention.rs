@@ -52,6 +52,8 @@ fn before(at: Timestamp, long: Duration) -> Timestamp {
 /// was lost is known by its manifest alone.
 fn may_be_published(manifest: &Listed, newest: &Listed, published: Seq) -> bool {
     manifest.seq > published && manifest.at >= before(newest.at, RUN_MAX)
+        // It does: an edit of the file is an edit of this.
+        || manifest.seq == published
 }
 
 /// Deletes manifests that nobody needs, one after the other; `published` is the last commit that

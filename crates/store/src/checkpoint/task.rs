@@ -108,7 +108,7 @@ impl Checkpointer {
         let env = self.log.env().clone();
         let mut patience = env.jittered(self.options.patience);
         self.publisher.recover().await;
-        self.resume_publication().await;
+        self.publisher.resume(&self.shared.latest()).await;
         loop {
             let now = env.instant();
             let is_due = |at: &Instant| *at <= now;
@@ -143,20 +143,6 @@ impl Checkpointer {
             // Not part of the run: nothing waits for it but the next one.
             self.clean_up().await;
             patience = env.jittered(self.options.patience);
-        }
-    }
-
-    /// A replica that was stopped between a checkpoint and its publication left that to the next.
-    async fn resume_publication(&mut self) {
-        let state = self.shared.latest();
-        if self.publisher.is_current(&state) {
-            return;
-        }
-        let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
-        if let Some(newest) = newest
-            && let Ok(Some(manifest)) = load::manifest(&self.log, newest.seq).await
-        {
-            self.publisher.checkpointed(&manifest, &state);
         }
     }
 
@@ -202,7 +188,7 @@ impl Checkpointer {
         let newest = listed.first().copied();
         if !self.distrusts {
             if newest.is_some_and(|newest| self.another_serves(newest, &state, cause)) {
-                self.resume_publication().await;
+                self.publisher.resume(&self.shared.latest()).await;
                 let env = self.log.env();
                 self.publisher.stand_back(env.instant() + env.jittered(self.options.patience));
                 return Ok(None);

@@ -217,9 +217,13 @@ impl Draft<'_> {
         let mut said = None;
         for _ in 0..ATTEMPTS {
             match self.bucket().create(&path, bytes.clone()).await {
-                // Another's of the same commit is as good.
                 Created::Yes => return Ok(true),
-                Created::Taken => return Ok(false),
+                // Another's of the same commit is as good, if it is there: S3 says the same of two
+                // that come at once (409 `ConditionalRequestConflict`).
+                Created::Taken if load::manifest(self.log, manifest.seq).await?.is_some() => {
+                    return Ok(false);
+                }
+                Created::Taken => said = Some("it is said to be there, and is not".into()),
                 Created::Refused(failure) => return Err(failure.into_error("create", object)),
                 Created::Unknown(failure) => said = Some(failure.reason),
             }

@@ -186,7 +186,7 @@ impl Collection {
         };
         let collection = Self { inner: Arc::new(inner) };
         if !options.read_only {
-            let publisher = Publisher::new(log.clone(), collection.downgrade(), options.publish);
+            let publisher = Publisher::new(log.clone(), collection.downgrade(), options);
             let env = log.env().clone();
             let checkpointer = Checkpointer {
                 log,

@@ -44,6 +44,12 @@ impl Collection {
         Ok(())
     }
 
+    /// Has one written soon, without waiting for it.
+    pub(crate) fn demand_checkpoint(&self) {
+        let Inner { log, shared, .. } = &*self.inner;
+        shared.bell.demand(log.env().instant());
+    }
+
     pub(crate) fn meters(&self) -> &Meters {
         &self.inner.shared.meters
     }

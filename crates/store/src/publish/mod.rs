@@ -1,29 +1,38 @@
 //! The published file: a collection's movies as one ordinary JSON array that anybody may read.
 //!
 //! Owns when and how it is written, always from a checkpoint's state, and the one rule: what this
-//! log did not write there is never overwritten. The log's register says what it wrote last; the
-//! overwrite is conditional on that very content, and a `published` op moves the register. Never
-//! reads edits into the log: a file that is not ours is kept aside and told, and publishing waits.
-//! See `docs/adr/0004-publication.md`.
+//! log did not write there is never overwritten before it was copied aside. The log's register says
+//! what stands there; the overwrite is conditional on that very content, and a `published` op moves
+//! the register. What a person made of the file is adopted by one op (`adopt.rs`), which moves the
+//! register as well. See `docs/adr/0004-publication.md`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::ObjectMeta;
-use object_store::path::Path;
 use tokio::time::Instant;
 
 use crate::aside;
-use crate::bucket::{Failure, Found, Got, Replaced, Replacement, is_same, unquoted};
+use crate::bucket::{Found, Got, Replaced, Replacement, is_same, unquoted};
 use crate::checkpoint::{Manifest, load};
-use crate::collection::{Collection, WeakCollection};
+use crate::collection::{Collection, Freshness, WeakCollection};
 use crate::commit::{Action, FileRegister, Group};
+use crate::env::Mutant;
 use crate::error::{Error, Result};
 use crate::key::{Seq, Timestamp, Version};
 use crate::log::Log;
+use crate::movie::MovieLimits;
 use crate::snapshot::Snapshot;
 use crate::state::State;
+use crate::store::Options;
+
+mod adopt;
+mod edit;
+mod recover;
+
+pub use adopt::{Adopted, Edited};
 
 /// After one that took `t`, the next begins `PACE` times `t` later at the earliest: publication
 /// takes at most a tenth of the time.
@@ -53,6 +62,10 @@ pub struct Publication {
     pub at: Option<Timestamp>,
     /// Why the last try failed, if it did.
     pub trouble: Option<Arc<str>>,
+    /// Why it is not known whether somebody has edited it, if it is not.
+    pub look_trouble: Option<Arc<str>>,
+    /// The last edit that this replica has taken over, or could not.
+    pub edit: Option<Edited>,
     /// Where the edits are kept, since this replica began, that a publication had in its hands
     /// which was cut off.
     pub recovered: Vec<Arc<str>>,
@@ -81,6 +94,14 @@ pub(crate) struct Publisher {
     collection: WeakCollection,
     /// The least time between two; `None`: never.
     interval: Option<Duration>,
+    /// How often somebody's edit is looked for; `None`: never, and one is left as it is.
+    adopts_every: Option<Duration>,
+    /// What a movie of an edit may take.
+    limits: MovieLimits,
+    /// When it is looked for again; at once, where nothing is said.
+    look_at: Option<Instant>,
+    /// The version that the file did not show at the last look, while nobody was at work on it.
+    unseen: Option<Version>,
     next: Option<Edition>,
     /// The last editions that it tried to write: one may arrive late, when its checkpoint is gone.
     tried: VecDeque<(Seq, Arc<str>)>,
@@ -100,17 +121,31 @@ enum Standing {
     /// It changes right now.
     Moving,
     /// Somebody else's, and told already.
-    Known,
+    Known(Foreign),
     /// Somebody else's.
     Foreign(ObjectMeta),
 }
 
+/// What stands there once the log knows of it.
+enum Settled {
+    /// What the register says, or nothing.
+    Ours(Option<ObjectMeta>),
+    /// Somebody else's, which stays.
+    Foreign(Foreign),
+    /// It does not stand still.
+    Moving,
+}
+
 impl Publisher {
-    pub(crate) fn new(log: Log, collection: WeakCollection, interval: Option<Duration>) -> Self {
+    pub(crate) fn new(log: Log, collection: WeakCollection, options: &Options) -> Self {
         Self {
             log,
             collection,
-            interval,
+            interval: options.publish,
+            adopts_every: options.adopt,
+            limits: options.movie,
+            look_at: None,
+            unseen: None,
             next: None,
             tried: VecDeque::new(),
             not_before: None,
@@ -141,16 +176,35 @@ impl Publisher {
 
     /// When there is something to do, if there is.
     pub(crate) fn due_at(&self, now: Instant) -> Option<Instant> {
+        let look = self.adopts_every.map(|_| self.look_at.unwrap_or(now));
+        self.edition_at(now).into_iter().chain(look).min()
+    }
+
+    fn edition_at(&self, now: Instant) -> Option<Instant> {
         self.next.as_ref().map(|_| self.not_before.unwrap_or(now))
     }
 
-    /// Publishes what is due. Dropping the future leaves the file as it was, or an edition whose
-    /// op is committed later.
+    /// Publishes what is due; looks for an edit. Dropping the future leaves the file as it was, or
+    /// an edition whose op is committed later.
     pub(crate) async fn run(&mut self) {
         let Some(collection) = self.collection.upgrade() else {
-            self.next = None;
+            (self.next, self.adopts_every) = (None, None);
             return;
         };
+        let now = self.log.env().instant();
+        if self.edition_at(now).is_some_and(|at| at <= now) {
+            self.bring_edition(&collection).await;
+        } else {
+            self.look(&collection).await;
+        }
+        // Publishing looks, too.
+        let pause = self.adopts_every.unwrap_or_default();
+        let ended = self.log.env().instant();
+        let took = ended.saturating_duration_since(now);
+        self.look_at = Some(ended + self.log.env().jittered(pause).max(PACE * took));
+    }
+
+    async fn bring_edition(&mut self, collection: &Collection) {
         let env = self.log.env().clone();
         let began = env.instant();
         if let Some(Edition { seq, sha256, .. }) = &self.next
@@ -162,7 +216,7 @@ impl Publisher {
             }
         }
         let done = match self.bring_aside().await {
-            Ok(()) => self.publish().await.inspect_err(|_| self.looks_behind = true),
+            Ok(()) => self.publish(collection).await.inspect_err(|_| self.looks_behind = true),
             Err(error) => Err(error),
         };
         let now = env.instant();
@@ -203,118 +257,71 @@ impl Publisher {
         collection.set_publication(Publication { foreign, trouble, ..collection.publication() });
     }
 
-    /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
-    /// two renames. What cannot be copied stays where it is: it is told, and tried again by the next
-    /// start.
-    pub(crate) async fn recover(&mut self) {
-        if let Err(error) = self.bring_aside().await
-            && let Some(collection) = self.collection.upgrade()
-        {
-            let name = self.log.name();
-            tracing::warn!(collection = %name, %error, "an edit that was cut off cannot be kept");
-            let trouble = Some(error.to_string().into());
-            collection.set_publication(Publication { trouble, ..collection.publication() });
-        }
-    }
-
-    async fn bring_aside(&mut self) -> Result<()> {
-        let Some(collection) = self.collection.upgrade().filter(|_| self.looks_behind) else {
-            return Ok(());
-        };
-        let (bucket, name) = (self.log.bucket(), self.log.name());
-        let left = bucket.left_behind(name).await;
-        for scratch in left.map_err(|failure| failure.into_error("list", name.as_str()))? {
-            let told = collection.publication().recovered;
-            if told.iter().any(|kept| **kept == *scratch.as_ref()) {
-                continue;
-            }
-            let claimed = bucket.claim(&scratch, name, self.log.env()).await;
-            let claimed = claimed.map_err(|failure| failure.into_error("rename", scratch.as_ref()));
-            let Some(claimed) = claimed? else { continue };
-            let kept = self.bring_one_aside(&claimed, &collection).await.unwrap_or_else(|error| {
-                tracing::warn!(collection = %name, %error, "it cannot be copied, and stays");
-                Some(claimed.as_ref().into())
-            });
-            if let Some(kept) = kept {
-                tracing::warn!(
-                    collection = %name,
-                    aside = %kept,
-                    "a publication was cut off that had an edit in its hands; the edit is kept here"
-                );
-                let mut publication = collection.publication();
-                publication.recovered.push(kept);
-                collection.set_publication(publication);
-            }
-        }
-        self.looks_behind = false;
-        Ok(())
-    }
-
-    /// Where the edit is kept, if it is one.
-    async fn bring_one_aside(
-        &self,
-        claimed: &Path,
-        collection: &Collection,
-    ) -> Result<Option<Arc<str>>> {
-        let (bucket, name, env) = (self.log.bucket(), self.log.name(), self.log.env());
-        let unavailable = |operation| {
-            let object = claimed.as_ref();
-            move |failure: Failure| -> Error { failure.into_error(operation, object) }
-        };
-        let read = bucket.digest(claimed).await.map_err(unavailable("read"))?;
-        let Some((_, sha256)) = read else { return Ok(None) };
-        let state = collection.latest();
-        let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
-        // What was ours longer ago may have been put back by somebody.
-        let published = state.file().map_or(Seq::ZERO, |register| register.seq);
-        let mut kept = None;
-        if !is_recorded && self.edition_of(&sha256, published).await?.is_none() {
-            let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
-            match bucket.get_if(claimed, env, fits).await.map_err(unavailable("read"))? {
-                Got::Found(Found { bytes, .. }) => {
-                    let copy = aside::keep(bucket, name, env, bytes).await;
-                    kept = Some(copy.map_err(unavailable("keep"))?.into());
+    /// Looks whether somebody has edited the file.
+    async fn look(&mut self, collection: &Collection) {
+        let (foreign, look_trouble) = match self.settle(collection).await {
+            Ok(Settled::Ours(_)) => (None, None),
+            Ok(Settled::Foreign(foreign)) => (Some(foreign), None),
+            Ok(Settled::Moving) => (collection.publication().foreign, None),
+            Err(error) => {
+                let last = collection.publication();
+                let trouble: Arc<str> = error.to_string().into();
+                if last.look_trouble.as_ref() != Some(&trouble) {
+                    tracing::warn!(collection = %self.log.name(), %error, "nobody can tell whether the file was edited");
                 }
-                Got::Absent => return Ok(None),
-                // Too large to be copied: it stays, under the name that it has now.
-                Got::Declined(_) => return Ok(Some(claimed.to_string().into())),
+                (last.foreign, Some(trouble))
             }
+        };
+        let is_well = foreign.is_none() && look_trouble.is_none();
+        let last = collection.publication();
+        collection.set_publication(Publication { foreign, look_trouble, ..last });
+        let state = collection.latest();
+        let shown_late = !self.is_current(&state) && self.next.is_none() && is_well;
+        // Whoever wrote the checkpoint publishes it; if they are gone, whoever still misses it.
+        if shown_late && self.unseen == Some(state.version) && !self.resume(&state).await {
+            collection.demand_checkpoint();
         }
-        bucket.delete(claimed).await.map_err(unavailable("delete"))?;
-        Ok(kept)
+        self.unseen = shown_late.then_some(state.version);
+    }
+
+    /// Has the newest checkpoint published where it is of these movies; gives whether it is. A
+    /// replica that was stopped between a checkpoint and its publication left that to the next.
+    pub(crate) async fn resume(&mut self, state: &State) -> bool {
+        if self.is_current(state) {
+            return true;
+        }
+        let newest = load::list(&self.log).await.ok().and_then(|listed| listed.first().copied());
+        if let Some(newest) = newest
+            && let Ok(Some(manifest)) = load::manifest(&self.log, newest.seq).await
+        {
+            self.checkpointed(&manifest, state);
+        }
+        self.next.is_some()
     }
 
     /// Gives the file that is in the way, if one is.
-    async fn publish(&self) -> Result<Option<Foreign>> {
-        let (Some(edition), Some(collection)) = (&self.next, self.collection.upgrade()) else {
-            return Ok(None);
-        };
+    async fn publish(&self, collection: &Collection) -> Result<Option<Foreign>> {
+        let Some(edition) = &self.next else { return Ok(None) };
         let object = self.log.name().as_str();
         let path = self.log.bucket().path(object);
         let mut said: Arc<str> = "it does not stand still".into();
         let began = self.log.env().instant();
         for _ in 0..LOOKS_MAX {
+            let version = collection.latest().version();
+            let seen = match self.settle(collection).await? {
+                Settled::Ours(seen) => seen,
+                Settled::Foreign(foreign) => return Ok(Some(foreign)),
+                Settled::Moving => continue,
+            };
             let state = collection.latest();
             if state.dropped || shows(state.file(), edition.version) {
                 return Ok(None);
             }
+            // An edit was adopted: without it, this edition would take it from its author's eyes.
+            if state.version != version && edition.version < state.version {
+                return Ok(None);
+            }
             self.check_size(edition)?;
-            let seen = self.head().await?;
-            let known = collection.publication().foreign;
-            let seen = match self.examine(seen, state.file(), known.as_ref()).await? {
-                Standing::Ours(seen) => seen,
-                Standing::Unrecorded(to) => {
-                    self.record(&state, to).await?;
-                    continue;
-                }
-                Standing::Moving => continue,
-                Standing::Known => return Ok(known),
-                Standing::Foreign(seen) => {
-                    let kept = self.keep(&seen).await?;
-                    collection.meters().foreign_files_kept.increase();
-                    return Ok(Some(kept));
-                }
-            };
             let name = self.log.name();
             let new = Replacement {
                 path: &path,
@@ -328,7 +335,7 @@ impl Publisher {
                     let sha256 = Arc::clone(&edition.sha256);
                     self.record(&state, FileRegister { etag, sha256, seq: edition.seq }).await?;
                     tracing::info!(collection = %name, seq = %edition.seq, "published");
-                    self.note_written(&collection, began);
+                    self.note_written(collection, began);
                 }
                 Replaced::Changed => {}
                 Replaced::Unknown(failure) => said = failure.reason,
@@ -336,6 +343,46 @@ impl Publisher {
             }
         }
         Err(Error::unavailable("write", object, said))
+    }
+
+    /// Sees to it that the register says what stands there: records what is ours, adopts what a
+    /// person made of it.
+    async fn settle(&self, collection: &Collection) -> Result<Settled> {
+        for _ in 0..LOOKS_MAX {
+            let state = collection.latest();
+            if state.dropped {
+                return Ok(Settled::Ours(None));
+            }
+            let seen = self.head().await?;
+            let known = collection.publication().foreign;
+            match self.examine(seen, state.file(), known.as_ref()).await? {
+                Standing::Ours(seen) => return Ok(Settled::Ours(seen)),
+                Standing::Moving => return Ok(Settled::Moving),
+                Standing::Known(known) => return Ok(Settled::Foreign(known)),
+                // What another replica has recorded meanwhile is not recorded again.
+                _ if !self.is_latest(collection, &state).await? => {}
+                Standing::Unrecorded(to) => self.record(&state, to).await?,
+                Standing::Foreign(seen) if self.log.env().has(Mutant::PublishOverEdit) => {
+                    return Ok(Settled::Ours(Some(seen)));
+                }
+                Standing::Foreign(seen) => {
+                    let (kept, content) = self.keep(&seen).await?;
+                    match (content, self.adopts_every) {
+                        (Some(content), Some(_)) => {
+                            self.adopt(collection, &state, &seen, kept, content).await?;
+                        }
+                        _ => return Ok(Settled::Foreign(self.tell(collection, &seen, kept))),
+                    }
+                }
+            }
+        }
+        Ok(Settled::Moving)
+    }
+
+    /// Whether no commit of another has moved the register since `state`.
+    async fn is_latest(&self, collection: &Collection, state: &State) -> Result<bool> {
+        let now = collection.read(Freshness::AtMost(Duration::ZERO)).await?.state;
+        Ok(now.file() == state.file() && now.dropped == state.dropped)
     }
 
     fn note_written(&self, collection: &Collection, began: Instant) {
@@ -379,8 +426,8 @@ impl Publisher {
         if recorded.is_some() && recorded == tag(&seen) {
             return Ok(Standing::Ours(Some(seen)));
         }
-        if known.is_some_and(|known| tag(&seen) == Some(&known.etag)) {
-            return Ok(Standing::Known);
+        if let Some(known) = known.filter(|known| tag(&seen) == Some(&known.etag)) {
+            return Ok(Standing::Known(known.clone()));
         }
         let object = self.log.name().as_str();
         let read = self.log.bucket().digest(&self.log.bucket().path(object)).await;
@@ -434,29 +481,33 @@ impl Publisher {
         collection.submit(Group::of_service(op), OP_DEADLINE).await.map(|_| ())
     }
 
-    /// Keeps a copy of a file that is not ours, and tells it once.
-    async fn keep(&self, seen: &ObjectMeta) -> Result<Foreign> {
+    /// Keeps a copy of a file that is not ours: where, and what it holds. Nothing of one that is too
+    /// large for a copy.
+    async fn keep(&self, seen: &ObjectMeta) -> Result<(Option<Arc<str>>, Option<Bytes>)> {
         let (bucket, object) = (self.log.bucket(), self.log.name());
-        let mut copy: Option<Arc<str>> = None;
         let path = bucket.path(object.as_str());
         let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
         let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
-        if let Got::Found(Found { bytes: content, meta }) = got {
-            if !is_same(&meta, seen) {
-                return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
-            }
-            let kept = aside::keep(bucket, object, self.log.env(), content).await;
-            let kept = kept
-                .map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
-            copy = Some(kept.into());
+        let Got::Found(Found { bytes: content, meta }) = got else { return Ok((None, None)) };
+        if !is_same(&meta, seen) {
+            return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
         }
+        let kept = aside::keep(bucket, object, self.log.env(), content.clone()).await;
+        let kept =
+            kept.map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
+        Ok((Some(kept.into()), Some(content)))
+    }
+
+    /// Tells, once, of a file that stays as it is.
+    fn tell(&self, collection: &Collection, seen: &ObjectMeta, kept: Option<Arc<str>>) -> Foreign {
+        collection.meters().foreign_files_kept.increase();
         tracing::warn!(
-            collection = %object,
-            aside = copy.as_deref().unwrap_or("nowhere, it is too large"),
+            collection = %self.log.name(),
+            aside = kept.as_deref().unwrap_or("nowhere, it is too large"),
             "the published file is not ours: it is kept as it is, and nothing is published \
              until it is moved away"
         );
-        Ok(Foreign { etag: tag(seen).unwrap_or_default().into(), aside: copy })
+        Foreign { etag: tag(seen).unwrap_or_default().into(), aside: kept }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Publication on a folder and in memory, with edits by others in between.
 
+use object_store::path::Path;
+
 use super::*;
 use crate::commit::Op;
 use crate::key::{CollectionName, MovieKey, Year};
@@ -7,20 +9,24 @@ use crate::movie::{Movie, MovieLimits};
 use crate::{Absent, Bucket, CheckpointOptions, Env, Options, Store};
 
 /// A bucket, and what people do to the file in it.
-struct World {
-    bucket: Bucket,
+pub(super) struct World {
+    pub(super) bucket: Bucket,
     path: Path,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let bucket = Bucket::open("memory://").unwrap();
         let path = bucket.path(CollectionName::DEFAULT);
         Self { bucket, path }
     }
 
-    /// A replica that loses no time.
+    /// A replica that loses no time, and leaves edits as they are.
     async fn replica(&self, publish: Option<Duration>) -> Collection {
+        self.with(Options { publish, adopt: None, ..Options::default() }).await
+    }
+
+    pub(super) async fn with(&self, options: Options) -> Collection {
         let moment = Duration::from_millis(1);
         let checkpoints = CheckpointOptions {
             quiet: moment,
@@ -28,25 +34,25 @@ impl World {
             patience: moment,
             ..CheckpointOptions::default()
         };
-        let options = Options { publish, checkpoints, ..Options::default() };
+        let options = Options { checkpoints, ..options };
         let store = Store::start(self.bucket.clone(), Env::real(), options).await.unwrap();
         let opened = store.open(&CollectionName::default(), Absent::Create).await.unwrap();
         opened.collection().expect("it is created")
     }
 
-    async fn file(&self) -> Option<(String, String)> {
+    pub(super) async fn file(&self) -> Option<(String, String)> {
         let found = self.bucket.get(&self.path, &Env::real()).await.unwrap()?;
         let tag = unquoted(found.meta.e_tag.as_deref().unwrap()).to_owned();
         Some((String::from_utf8(found.bytes.to_vec()).unwrap(), tag))
     }
 
-    async fn upload(&self, text: &str) -> String {
+    pub(super) async fn upload(&self, text: &str) -> String {
         self.bucket.put(&self.path, text.to_owned().into()).await.unwrap();
         self.file().await.expect("it was uploaded").1
     }
 }
 
-async fn put(collection: &Collection, name: &str) {
+pub(super) async fn put(collection: &Collection, name: &str) {
     let key = MovieKey::parse(name, Year::new(2000).unwrap()).unwrap();
     let movie = Movie::parse(key, b"{}", MovieLimits::default()).unwrap();
     let group = Group { by: None, key: None, ops: vec![Op::new(Action::Put(movie))] };
@@ -54,13 +60,13 @@ async fn put(collection: &Collection, name: &str) {
 }
 
 /// The catalogue as the file shows it.
-fn text(names: &[&str]) -> String {
+pub(super) fn text(names: &[&str]) -> String {
     let line = |name: &&str| format!("{{\"name\":\"{name}\",\"year\":2000}}");
     format!("[\n{}\n]\n", names.iter().map(line).collect::<Vec<_>>().join(",\n"))
 }
 
 /// Waits, in virtual time.
-async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..10_000 {
         if condition().await {
             return;
@@ -70,7 +76,7 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     panic!("waited in vain until {what}");
 }
 
-async fn shows(world: &World, collection: &Collection, names: &[&str]) {
+pub(super) async fn shows(world: &World, collection: &Collection, names: &[&str]) {
     until("the file shows it and the log knows", async || {
         let file = world.file().await;
         let recorded = collection.latest().file().and_then(|file| file.etag.clone());
@@ -81,7 +87,7 @@ async fn shows(world: &World, collection: &Collection, names: &[&str]) {
     .await;
 }
 
-const NO_PAUSE: Option<Duration> = Some(Duration::ZERO);
+pub(super) const NO_PAUSE: Option<Duration> = Some(Duration::ZERO);
 
 #[tokio::test(start_paused = true)]
 async fn the_file_is_the_catalogue_and_the_version_stays() {
@@ -221,7 +227,7 @@ async fn what_is_sent_are_the_pages_themselves() {
     let pages: Vec<_> = state.movies().pages().map(|page| page.wire().as_ptr_range()).collect();
     let pieces: Vec<_> = state.movies().array().collect();
     let payload: object_store::PutPayload = pieces.into_iter().collect();
-    let shared = |piece: &bytes::Bytes| pages.iter().any(|page| page.contains(&piece.as_ptr()));
+    let shared = |piece: &Bytes| pages.iter().any(|page| page.contains(&piece.as_ptr()));
     assert_eq!(payload.iter().filter(|piece| shared(piece)).count(), pages.len());
 }
 

@@ -73,7 +73,10 @@ pub struct Options {
     pub checkpoints: CheckpointOptions,
     /// The least time between two editions of the published file; `None`: it is not written.
     pub publish: Option<Duration>,
-    /// What a movie may take (used when a log is born from a file).
+    /// How often it is looked whether somebody has edited the published file, whose edit is then
+    /// adopted; `None`: never, an edit stays where it is, and nothing is published over it.
+    pub adopt: Option<Duration>,
+    /// What a movie may take (used where a log is born from a file, or adopts an edit of it).
     pub movie: MovieLimits,
 }
 
@@ -96,6 +99,7 @@ impl Default for Options {
             read_deadline: Duration::from_secs(10),
             checkpoints: CheckpointOptions::default(),
             publish: Some(Duration::from_secs(10)),
+            adopt: Some(Duration::from_secs(5)),
             movie: MovieLimits::default(),
         }
     }

@@ -1,0 +1,168 @@
+//! People who save over the published file.
+
+use std::time::Duration;
+
+use super::super::tests::{NO_PAUSE, World, put, shows, text, until};
+use super::*;
+use crate::movie::Movie;
+use crate::{Env, Options};
+
+const EVERY: Option<Duration> = Some(Duration::from_millis(50));
+
+async fn replica(world: &World) -> Collection {
+    world.with(Options { publish: NO_PAUSE, adopt: EVERY, ..Options::default() }).await
+}
+
+/// What became of the edit that is looked for next.
+async fn edited(collection: &Collection, before: Option<&Edited>) -> Edited {
+    until("the edit is seen", async || collection.publication().edit.as_ref() != before).await;
+    collection.publication().edit.expect("seen")
+}
+
+async fn names(collection: &Collection) -> Vec<String> {
+    let state = collection.read(crate::Freshness::Configured).await.unwrap().state;
+    let name = |row: crate::page::Row| Movie::from_log(row.json).unwrap().key().name().to_owned();
+    state.movies().rows().map(name).collect()
+}
+
+async fn copy_of(world: &World, edited: &Edited) -> String {
+    let found = world.bucket.get(&world.bucket.path(&edited.copy), &Env::real()).await.unwrap();
+    String::from_utf8(found.expect("there is a copy").bytes.to_vec()).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_is_taken_over_and_kept_and_the_file_shows_the_catalogue() {
+    let world = World::new();
+    let collection = replica(&world).await;
+    for name in ["a", "b", "c"] {
+        put(&collection, name).await;
+    }
+    shows(&world, &collection, &["a", "b", "c"]).await;
+    // As an editor might save it: without "b", with "d", and on fewer lines.
+    let edit = text(&["d", "a", "c"]).replace(",\n", ", ");
+    world.upload(&edit).await;
+    let seen = edited(&collection, None).await;
+    let adopted = seen.judged.clone().expect("it is fine");
+    assert_eq!((adopted.stored, adopted.deleted, adopted.lost), (1, 1, 0));
+    assert_eq!(copy_of(&world, &seen).await, edit);
+    assert_eq!(names(&collection).await, ["a", "c", "d"]);
+    shows(&world, &collection, &["a", "c", "d"]).await;
+}
+
+/// store.md's story: an old download with one edit changes one movie and deletes nothing newer.
+#[tokio::test(start_paused = true)]
+async fn an_old_download_with_one_edit_changes_one_movie() {
+    let world = World::new();
+    let collection = replica(&world).await;
+    for name in ["a", "b"] {
+        put(&collection, name).await;
+    }
+    shows(&world, &collection, &["a", "b"]).await;
+    let old = world.file().await.expect("it is there").0;
+    put(&collection, "c").await;
+    shows(&world, &collection, &["a", "b", "c"]).await;
+    world.upload(&old.replace(r#""b","year":2000"#, r#""b","year":2000,"rating":9"#)).await;
+    let adopted = edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!((adopted.stored, adopted.deleted, adopted.lost), (1, 0, 0));
+    assert_eq!(names(&collection).await, ["a", "b", "c"]);
+    until("the file shows all of it", async || {
+        world
+            .file()
+            .await
+            .is_some_and(|(content, _)| content.contains("rating") && content.contains("\"c\""))
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_movie_that_was_written_since_goes_before_the_edit() {
+    let world = World::new();
+    let collection = replica(&world).await;
+    put(&collection, "a").await;
+    shows(&world, &collection, &["a"]).await;
+    let old = world.file().await.expect("it is there").0;
+    let key = MovieKey::parse("a", crate::key::Year::new(2000).unwrap()).unwrap();
+    let newer = Movie::parse(key.clone(), br#"{"by":"api"}"#, MovieLimits::default()).unwrap();
+    collection.submit(Group::of(Action::Put(newer.clone())), OP_DEADLINE).await.unwrap();
+    world.upload(&old.replace("2000}", "2000,\"by\":\"editor\"}")).await;
+    let adopted = edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!((adopted.stored, adopted.lost, adopted.lost_first), (0, 1, vec![key.clone()]));
+    let row = collection.latest().movies().get(&key).expect("it is there");
+    assert_eq!(row.json, *newer.json());
+}
+
+/// store.md's story: `[{}]` over a full catalogue changes nothing, and is published over.
+#[tokio::test(start_paused = true)]
+async fn a_mishap_changes_nothing_and_does_not_block() {
+    let world = World::new();
+    let collection = replica(&world).await;
+    put(&collection, "a").await;
+    shows(&world, &collection, &["a"]).await;
+    let mut before = None;
+    for mishap in ["[{}]", "[]", "", "{", "[{\"name\":\"a\"}]", "\u{feff}[1]"] {
+        world.upload(mishap).await;
+        let seen = edited(&collection, before.as_ref()).await;
+        assert!(seen.judged.is_err(), "{mishap}: {seen:?}");
+        assert_eq!(copy_of(&world, &seen).await, mishap);
+        shows(&world, &collection, &["a"]).await;
+        before = Some(seen);
+    }
+    assert_eq!(names(&collection).await, ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_published_before_changes_nothing() {
+    let world = World::new();
+    let collection = replica(&world).await;
+    for names in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+        put(&collection, names[names.len() - 1]).await;
+        shows(&world, &collection, names).await;
+    }
+    let version = collection.latest().version();
+    world.upload(&text(&["a"])).await;
+    shows(&world, &collection, &["a", "b", "c"]).await;
+    assert_eq!(collection.latest().version(), version);
+}
+
+/// store.md's story: two replicas adopt the same edit once.
+#[tokio::test(start_paused = true)]
+async fn two_replicas_adopt_an_edit_once() {
+    let world = World::new();
+    let (one, two) = (replica(&world).await, replica(&world).await);
+    put(&one, "a").await;
+    shows(&world, &one, &["a"]).await;
+    for edit in 0..20 {
+        let name = format!("edit {edit:02}");
+        let (file, _) = world.file().await.expect("it is there");
+        world
+            .upload(&file.replace("\n]", &format!(",\n{{\"name\":\"{name}\",\"year\":2000}}\n]")))
+            .await;
+        until("it is adopted", async || names(&one).await.contains(&name)).await;
+        until("it is published", async || {
+            let file = one.latest().file().cloned().expect("a register");
+            file.seq == one.latest().version().0
+        })
+        .await;
+    }
+    let mut adoptions = 0;
+    let log = Log::new(world.bucket.clone(), one.name().clone(), Env::real());
+    for seq in 2..=one.latest().seq().0 {
+        let commit = read(&log, Seq(seq)).await.unwrap().expect("it is there");
+        adoptions += adoption(commit).map_or(0, |adoption| adoption.changes.len());
+    }
+    assert_eq!(adoptions, 20);
+    let told = |collection: &Collection| collection.meters().edits_adopted.get();
+    assert_eq!(told(&one) + told(&two), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_of_a_log_that_never_published_is_taken_over() {
+    let world = World::new();
+    world.upload(&text(&["a"])).await;
+    let collection = replica(&world).await;
+    assert_eq!(names(&collection).await, ["a"]);
+    world.upload(&text(&["a", "b"])).await;
+    let adopted = edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!((adopted.base, adopted.stored), (Seq(1), 1));
+    shows(&world, &collection, &["a", "b"]).await;
+}

@@ -1,0 +1,204 @@
+//! What a person made of the published file: the difference to a version that it was made from.
+//! Pure.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::commit::Change;
+use crate::error::Error;
+use crate::genesis;
+use crate::key::{CollectionName, MovieKey, MovieTag};
+use crate::movie::{Movie, MovieLimits};
+use crate::snapshot::Snapshot;
+
+/// So many movies an edit may delete of however few.
+const DELETIONS_MIN: u64 = 10;
+/// And this part of many.
+const DELETIONS_SHARE: u64 = 10;
+
+/// An edited file, read.
+#[derive(Debug)]
+pub(super) struct Edit {
+    movies: BTreeMap<MovieKey, Movie>,
+}
+
+impl Edit {
+    /// Reads one. A record that is no movie spoils the whole file: left out, it would delete the
+    /// movie whose place it has.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub(super) fn parse(
+        name: &CollectionName,
+        text: &Bytes,
+        limits: MovieLimits,
+    ) -> Result<Self, String> {
+        let census = genesis::read_movies(name, text, limits).map_err(|error| match error {
+            Error::Unprocessable { reason, .. } => reason.to_string(),
+            other => other.to_string(),
+        })?;
+        if census.invalid > 0 {
+            let first = census.notes.iter().find(|note| note.contains("left out"));
+            let (first, count) = (first.map_or("", |note| note), census.invalid);
+            return Err(format!(
+                "{count} of its records are no movies ({first}), and without them it would delete"
+            ));
+        }
+        Ok(Self { movies: census.movies })
+    }
+
+    /// # Errors
+    /// Where it has nothing left of `count` movies, which is a mishap whatever it was made from.
+    pub(super) fn check_emptiness(&self, count: u64) -> Result<(), String> {
+        if self.movies.is_empty() && count > 0 {
+            return Err(format!("it has no movie left of {count}"));
+        }
+        Ok(())
+    }
+
+    /// What it changed of `base`, in key order; nothing where that is more than `most`.
+    pub(super) fn changes(&self, base: &Snapshot, most: usize) -> Option<Vec<Change>> {
+        let mut changes = Vec::new();
+        let mut rows = base.rows().peekable();
+        let mut movies = self.movies.iter().peekable();
+        loop {
+            if changes.len() > most {
+                return None;
+            }
+            let (row, movie) = match (rows.peek(), movies.peek()) {
+                (None, None) => return Some(changes),
+                (Some(row), Some((_, movie))) if row.json == *movie.json() => {
+                    (rows.next(), movies.next());
+                    continue;
+                }
+                (row, movie) => (row, movie),
+            };
+            let stored =
+                row.map(|row| Movie::from_log(row.json.clone()).expect("pages hold movies"));
+            let (takes_row, takes_movie) = match (&stored, movie) {
+                (Some(stored), Some((key, _))) => (stored.key() <= *key, *key <= stored.key()),
+                (stored, movie) => (stored.is_some(), movie.is_some()),
+            };
+            let stored = stored.filter(|_| takes_row);
+            let movie = if takes_movie { movies.next() } else { None };
+            if takes_row {
+                rows.next();
+            }
+            let key = movie.map(|(key, _)| key).or(stored.as_ref().map(Movie::key));
+            changes.push(Change {
+                key: key.expect("there is one of both").clone(),
+                base: stored.as_ref().map(|stored| MovieTag::of(stored.json())),
+                movie: movie.map(|(_, movie)| movie.clone()),
+                out: None,
+            });
+        }
+    }
+}
+
+/// Refuses what looks like a mishap rather than an edit: a tenth of a catalogue gone.
+///
+/// # Errors
+/// What it looks like, in words.
+pub(super) fn guard(changes: &[Change], base_count: u64) -> Result<(), String> {
+    let deletions = changes.iter().filter(|change| change.movie.is_none()).count() as u64;
+    let most = DELETIONS_MIN.max(base_count / DELETIONS_SHARE);
+    if deletions > most {
+        return Err(format!("{deletions} of {base_count} movies are missing in it, over {most}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::key::Seq;
+
+    const NO_LIMIT: usize = usize::MAX;
+
+    fn snapshot(edit: &Edit) -> Snapshot {
+        let stored = |movie: &Movie| Some((movie.clone(), Seq(1)));
+        let edits = edit.movies.iter().map(|(key, movie)| (key.clone(), stored(movie))).collect();
+        Snapshot::default().with(&edits, Seq(1))
+    }
+
+    fn parse(text: &str) -> Result<Edit, String> {
+        let text = Bytes::copy_from_slice(text.as_bytes());
+        Edit::parse(&CollectionName::default(), &text, MovieLimits::default())
+    }
+
+    /// Movies by number, each of a version.
+    fn file(movies: &BTreeMap<u16, u8>) -> String {
+        let line = |(name, version): (&u16, &u8)| {
+            format!(r#"{{"name":"n{name}","year":2000,"version":{version}}}"#)
+        };
+        format!("[{}]", movies.iter().map(line).collect::<Vec<_>>().join(","))
+    }
+
+    #[test]
+    fn an_edit_with_a_record_that_is_no_movie_changes_nothing() {
+        let good = r#"{"name":"a","year":2000}"#;
+        for (text, word) in [
+            ("[", "no JSON array"),
+            (r#"{"name":"a","year":2000}"#, "no JSON array"),
+            (&*format!(r#"[{good},{{"name":"b","year":"soon"}}]"#), "1 of its records"),
+        ] {
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(word), "{text}: {error}");
+        }
+        let empty = parse("[{}]").expect("a placeholder is none");
+        assert!(empty.check_emptiness(0).is_ok() && empty.check_emptiness(1).is_err());
+    }
+
+    #[test]
+    fn a_catalogue_that_loses_a_tenth_is_a_mishap() {
+        let all = |count: u16| (0..count).map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
+        for (before, after, is_fine) in [
+            (0, 0, true),
+            (1, 0, true),
+            (12, 2, true),
+            (12, 1, false),
+            (200, 180, true),
+            (200, 179, false),
+        ] {
+            let base = snapshot(&parse(&file(&all(before))).expect("movies"));
+            let edit = parse(&file(&all(after))).expect("movies");
+            let changes = edit.changes(&base, NO_LIMIT).expect("no limit");
+            assert_eq!(guard(&changes, base.count()).is_ok(), is_fine, "{before} {after}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_edit_changed_makes_its_base_the_edit(
+            before in prop::collection::btree_map(0_u16..30, 0_u8..3, 0..30),
+            after in prop::collection::btree_map(0_u16..30, 0_u8..3, 0..30),
+        ) {
+            let edit = parse(&file(&after)).unwrap();
+            let base = parse(&file(&before)).unwrap();
+            let changes = edit.changes(&snapshot(&base), NO_LIMIT).unwrap();
+            prop_assert!(changes.is_sorted_by(|one, next| one.key < next.key));
+            let mut movies = base.movies;
+            for change in changes.iter().cloned() {
+                prop_assert_eq!(movies.get(&change.key).map(Movie::tag), change.base);
+                match change.movie {
+                    Some(movie) => {
+                        prop_assert_ne!(movies.insert(change.key, movie.clone()), Some(movie));
+                    }
+                    None => drop(movies.remove(&change.key)),
+                }
+            }
+            let json = |movies: &BTreeMap<MovieKey, Movie>| -> Vec<_> {
+                movies.values().map(|movie| movie.json().clone()).collect()
+            };
+            prop_assert_eq!(json(&movies), json(&edit.movies));
+            let base = snapshot(&parse(&file(&before)).unwrap());
+            prop_assert!(edit.changes(&base, changes.len()).is_some());
+            if let Some(fewer) = changes.len().checked_sub(1) {
+                prop_assert!(edit.changes(&base, fewer).is_none());
+            }
+        }
+    }
+}
