@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Some(Command::Log(args)) => run_tool(cli::log::run(&args)),
         Some(Command::Check(args)) => run_tool(cli::check::run(&args)),
         Some(Command::Prune(args)) => run_tool(cli::prune::run(&args)),
+        Some(Command::Adopt(args)) => run_tool(cli::adopt::run(&args)),
         Some(Command::Import(args)) => run_tool(cli::import::run(&args)),
         Some(Command::Export(args)) => run_tool(cli::export::run(&args)),
         Some(Command::Gen(args)) => cli::generate::run(&args),

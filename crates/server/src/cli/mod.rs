@@ -1,5 +1,5 @@
-//! The commands beside `serve`, one file each. Only `import` writes to the log, as any replica
-//! does, and `prune` over old commits.
+//! The commands beside `serve`, one file each. Only `import` and `adopt` write to the log, as any
+//! replica does, and `prune` over old commits.
 
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use movies_store::Bucket;
 
 use crate::config::StoreArgs;
 
+pub mod adopt;
 pub mod check;
 pub mod completions;
 pub mod export;

@@ -25,8 +25,8 @@ mod transfer;
 mod values;
 
 use values::{
-    Publish, before, duration, head_bytes, is_plain, memory_bytes, movie_bytes, publish, replica,
-    some_time,
+    Every, adopt, before, duration, head_bytes, is_plain, memory_bytes, movie_bytes, publish,
+    replica, some_time,
 };
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
@@ -96,6 +96,11 @@ pub enum Command {
     /// Commits that the last three checkpoints need and those of the last 24 hours are kept, and
     /// every checkpoint is verified first.
     Prune(PruneArgs),
+    /// Take over a kept copy of an edited movies.json that looked like a mishap
+    ///
+    /// The copy is compared with the version that it differs least from; what it changed of that is
+    /// stored and deleted, however much it is. A movie that was written since stays as it is.
+    Adopt(AdoptArgs),
     /// Store a file of movies: JSON, NDJSON, CSV, TSV or IMDb's, compressed or not
     #[command(after_help = transfer::IMPORT_EXAMPLES)]
     Import(ImportArgs),
@@ -190,7 +195,12 @@ pub struct CatalogueArgs {
     /// The least time between two editions of movies.json, or "off": then it is not written
     #[arg(long, value_name = "DURATION|off", env = "MOVIES_PUBLISH", value_parser = publish)]
     #[arg(default_value = "10s")]
-    publish: Publish,
+    publish: Every,
+    /// How often it is looked whether somebody has edited movies.json; an edit is taken over into the
+    /// catalogue, each look is one bucket request. "off": an edit stays, and nothing is published over it
+    #[arg(long, value_name = "DURATION|off", env = "MOVIES_ADOPT", value_parser = adopt)]
+    #[arg(default_value = "5s")]
+    adopt: Every,
     /// The name of this replica in the log [default: the host's name and a random suffix]
     #[arg(long, value_name = "NAME", env = "MOVIES_REPLICA", value_parser = replica)]
     replica: Option<String>,
@@ -336,6 +346,24 @@ pub struct PruneArgs {
     pub dry_run: bool,
 }
 
+/// Which edit to take over.
+#[derive(Clone, Debug, Args)]
+pub struct AdoptArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// The kept copy of an edited file, as /readyz?verbose and the log name it:
+    /// movies.json.log/aside/…
+    #[arg(value_name = "COPY")]
+    pub copy: String,
+    /// Tell what it would change; change nothing
+    #[arg(long, env = "MOVIES_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub dry_run: bool,
+}
+
 /// For which shell.
 #[derive(Clone, Debug, Args)]
 pub struct CompletionsArgs {
@@ -381,6 +409,7 @@ impl ServeArgs {
             max_staleness: self.catalogue.max_staleness,
             poll: self.catalogue.poll,
             publish: self.catalogue.publish.0,
+            adopt: self.catalogue.adopt.0,
             replica: self.catalogue.replica.clone().unwrap_or_else(default_replica),
             movie: self.limits.movie(),
             gzip_bytes_max: self.memory.gzip_bytes_max,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use movies_store::key::{Seq, Timestamp};
 use movies_store::prune::Before;
 
-/// The least time between two editions of the published file; none: it is not written.
+/// How often something is done; none: never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Publish(pub(super) Option<Duration>);
+pub(super) struct Every(pub(super) Option<Duration>);
 
 pub(super) fn is_plain(c: &char) -> bool {
     c.is_ascii_alphanumeric() || "-._".contains(*c)
@@ -70,10 +70,17 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-pub(super) fn publish(text: &str) -> Result<Publish, String> {
+pub(super) fn publish(text: &str) -> Result<Every, String> {
     match text {
-        "off" => Ok(Publish(None)),
-        _ => duration(text).map(|interval| Publish(Some(interval))),
+        "off" => Ok(Every(None)),
+        _ => duration(text).map(|interval| Every(Some(interval))),
+    }
+}
+
+pub(super) fn adopt(text: &str) -> Result<Every, String> {
+    match text {
+        "off" => Ok(Every(None)),
+        _ => some_time(text).map(|interval| Every(Some(interval))),
     }
 }
 
@@ -133,9 +140,13 @@ mod tests {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(some_time("0s").is_err());
-        assert_eq!(publish("off"), Ok(Publish(None)));
-        assert_eq!(publish("1m"), Ok(Publish(Some(Duration::from_secs(60)))));
+        assert_eq!(publish("off"), Ok(Every(None)));
+        assert_eq!(publish("1m"), Ok(Every(Some(Duration::from_secs(60)))));
+        assert_eq!(publish("0s"), Ok(Every(Some(Duration::ZERO))));
         assert!(publish("on").is_err());
+        assert_eq!(adopt("off"), Ok(Every(None)));
+        assert_eq!(adopt("5s"), Ok(Every(Some(Duration::from_secs(5)))));
+        assert!(adopt("0s").is_err());
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Status {
             seq: Some(state.seq().0),
             tag: Some(state.tag().to_string()),
             changed_at: (state.version().0 > Seq::ZERO).then(|| state.changed_at().to_string()),
-            published: state.file().map(|file| file.seq.0),
+            published: state.file().map(|file| file.seq.0).filter(|shown| *shown > 0),
             ..Self::closed(name)
         }
     }

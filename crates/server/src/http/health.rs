@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
-use movies_store::{CheckpointStatus, Error, Freshness, Publication};
+use movies_store::{Adopted, CheckpointStatus, Edited, Error, Freshness, Publication};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -114,7 +114,14 @@ fn notes(app: &App, caller: &Caller) -> Vec<String> {
         if let Some(trouble) = trouble {
             notes.push(format!("{name}: the last checkpoint could not be written: {trouble}"));
         }
-        let Publication { foreign, trouble, recovered, .. } = collection.publication();
+        let Publication { foreign, trouble, look_trouble, recovered, edit, .. } =
+            collection.publication();
+        notes.extend(edit.and_then(|edit| Some(format!("{name}: {}", about(&edit)?))));
+        notes.extend(look_trouble.map(|trouble| {
+            format!(
+                "{name}: whether somebody has edited the published file is not known: {trouble}"
+            )
+        }));
         notes.extend(recovered.iter().map(|kept| {
             format!(
                 "{name}: a publication was cut off that had somebody's edit of the published file \
@@ -133,6 +140,29 @@ fn notes(app: &App, caller: &Caller) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What a person should know of the edit that was seen last; nothing where all of it was taken over.
+fn about(edit: &Edited) -> Option<String> {
+    let copy = &edit.copy;
+    match &edit.judged {
+        Err(reason) => Some(format!(
+            "an edit of the published file changed nothing: {reason}; it is kept as {copy}, and \
+             `movies-api adopt {copy}` takes it over in spite of that"
+        )),
+        Ok(Adopted { stored: 0, deleted: 0, lost: 0, .. }) => Some(format!(
+            "an edit of the published file changed nothing: it is an older version; it is kept as {copy}"
+        )),
+        Ok(Adopted { lost: 0, .. }) => None,
+        Ok(Adopted { lost, lost_first, .. }) => {
+            let first: Vec<_> = lost_first.iter().map(ToString::to_string).collect();
+            let first = first.join(", ");
+            Some(format!(
+                "of an edit of the published file {lost} movies were left out, since others had \
+                 written them meanwhile: {first}; the edit is kept as {copy}"
+            ))
+        }
+    }
 }
 
 /// Why this replica is not ready; empty where it is.

@@ -166,6 +166,10 @@ fn commits(text: &mut Text, store: &Store) {
     text.histogram(&names::PUBLICATION_TIME, MICROSECONDS, &meters.publication_time.read());
     text.one(&names::PUBLICATION_FAILURES, meters.publication_failures.get());
     text.one(&names::FOREIGN_KEPT, meters.foreign_files_kept.get());
+    let mut samples = text.metric(&names::EDITS);
+    samples.add(&[("outcome", "adopted")], meters.edits_adopted.get());
+    samples.add(&[("outcome", "refused")], meters.edits_refused.get());
+    text.one(&names::EDITS_LOST, meters.edited_movies_lost.get());
 }
 
 fn bucket(text: &mut Text, calls: &Calls) {

@@ -13,6 +13,7 @@ mod cors;
 mod crash;
 mod damage;
 mod drills;
+mod edits;
 mod exports;
 mod gateways;
 mod idempotency;

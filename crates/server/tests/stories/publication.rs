@@ -6,8 +6,12 @@ use crate::harness::{Launch, Server, folder, wait_until};
 
 const EDIT: &str = r#"[{"name":"Ran","year":1985}]"#;
 
+fn launch(s3: &S3Server) -> Launch {
+    Launch::bare().args("--listen 127.0.0.1:0 --publish 0s").env(s3.env())
+}
+
 fn serve(s3: &S3Server) -> Server {
-    Launch::bare().args("--listen 127.0.0.1:0 --publish 0s").env(s3.env()).start()
+    launch(s3).start()
 }
 
 fn notes(server: &Server) -> String {
@@ -60,9 +64,9 @@ fn the_seeds_empty_file_becomes_the_catalogue() {
 }
 
 #[test]
-fn what_a_person_saved_is_kept_copied_and_told() {
+fn where_edits_are_not_adopted_what_a_person_saved_is_kept_copied_and_told() {
     let s3 = S3Server::start(S3Options::default());
-    let server = serve(&s3);
+    let server = launch(&s3).args("--adopt off").start();
     server.put("/api/movies/Heat/1995", "{}").is(201);
     wait_until("it is published", || s3.object("movies.json").is_some());
     s3.put_raw("movies.json", EDIT);

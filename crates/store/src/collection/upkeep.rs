@@ -2,6 +2,7 @@
 
 use super::{CheckpointStatus, Collection, Inner};
 use crate::error::{Error, Result};
+use crate::log::Log;
 use crate::meters::Meters;
 use crate::publish::Publication;
 
@@ -48,6 +49,10 @@ impl Collection {
     pub(crate) fn demand_checkpoint(&self) {
         let Inner { log, shared, .. } = &*self.inner;
         shared.bell.demand(log.env().instant());
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.inner.log
     }
 
     pub(crate) fn meters(&self) -> &Meters {

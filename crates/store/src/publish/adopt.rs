@@ -1,19 +1,21 @@
 //! From a person's edit of the published file to one op of the log.
 //!
 //! Which version it was made from nobody says: it is taken to be the one that it differs least from,
-//! of the checkpoints that are kept, the file that the log was born from, and the movies of now. What
-//! it changed of that is one `adopt` op: it counts only where the register is as it was, so that two
+//! of what the file showed, the movies of now, the checkpoints that are kept, and the file that the
+//! log was born from. What it changed of that is one `adopt` op: it counts only where the register is as it was, so that two
 //! replicas adopt an edit once, and a movie that was written since goes before the edit's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectMeta;
 
 use super::edit::{self, Edit};
 use super::{OP_DEADLINE, Publication, Publisher, tag};
+use crate::aside;
 use crate::checkpoint::load;
-use crate::collection::Collection;
+use crate::collection::{Collection, Freshness};
 use crate::commit::{
     Action, Adoption, COMMIT_BYTES_MAX, Change, Code, Commit, FileRegister, Group,
 };
@@ -29,6 +31,8 @@ use crate::state::State;
 const BASES_MAX: usize = 64;
 /// So many movies are named whose edit was not taken over.
 const TOLD_MAX: usize = 20;
+/// So many copies are asked whether they are of the edit before.
+const COPIES_MAX: usize = 4;
 
 /// What became of an edit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +48,8 @@ pub struct Edited {
 /// What the log made of an edit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
-    /// The version that it was taken to be made from.
-    pub base: Seq,
+    /// The version that it was taken to be made from; none: the edit before it.
+    pub base: Option<Seq>,
     /// The movies that it stored.
     pub stored: u64,
     /// The movies that it deleted.
@@ -56,11 +60,29 @@ pub struct Adopted {
     pub lost_first: Vec<MovieKey>,
 }
 
-/// An edit beside the version that it was made from.
+/// An edit beside a version that it may have been made from.
+#[derive(Debug)]
 struct Compared {
-    base: Seq,
+    base: Option<Seq>,
     base_count: u64,
+    /// Of the edit.
+    count: usize,
     changes: Vec<Change>,
+}
+
+impl Compared {
+    /// Whether the edit has at least half of its movies from there, as they were or changed. One that
+    /// has less was hardly made from it.
+    fn is_related(&self) -> bool {
+        2 * self.changes.iter().filter(|change| change.base.is_none()).count() <= self.count
+    }
+
+    /// How little speaks for it. Of two that an edit differs from alike, the one of which it deletes
+    /// less.
+    fn distance(&self) -> (bool, usize, usize) {
+        let deletions = self.changes.iter().filter(|change| change.movie.is_none()).count();
+        (!self.is_related(), self.changes.len(), deletions)
+    }
 }
 
 impl Publisher {
@@ -82,7 +104,8 @@ impl Publisher {
         };
         let compared = compare(&self.log, state, content, self.limits).await?;
         let guarded = compared.and_then(|compared| {
-            edit::guard(&compared.changes, compared.base_count).map(|()| compared)
+            let Compared { base_count, count, changes, .. } = &compared;
+            edit::guard(*count, state.movies.count(), changes, *base_count).map(|()| compared)
         });
         let judged = submit(&self.log, collection, state.file(), Some(register), guarded).await?;
         let Some(judged) = judged else { return Ok(()) };
@@ -95,6 +118,73 @@ impl Publisher {
     }
 }
 
+/// An edit that is about to be taken over on purpose.
+#[derive(Debug)]
+pub struct Plan {
+    /// The version that it is taken to be made from; none: the edit that stands in the file.
+    pub base: Option<Seq>,
+    /// The movies that it stores.
+    pub stores: Vec<MovieKey>,
+    /// The movies that it deletes.
+    pub deletes: Vec<MovieKey>,
+    compared: Compared,
+}
+
+impl Collection {
+    /// What a copy in `aside/` would change, however much that is. Cancel safe.
+    ///
+    /// # Errors
+    /// `Unprocessable` where there is no such copy, or it is no array of movies; `Unavailable`.
+    pub async fn plan_adoption(&self, copy: &str, limits: MovieLimits) -> Result<Plan> {
+        let log = self.log();
+        let folder = aside::folder(self.name());
+        let refuse = |reason: String| Error::Unprocessable {
+            object: copy.to_owned(),
+            reason: reason.into(),
+        };
+        if copy.strip_prefix(&*folder).is_none_or(|rest| !rest.starts_with('/')) {
+            return Err(refuse(format!(
+                "it is no copy of {}: these are in {folder}/",
+                self.name()
+            )));
+        }
+        let found = log.bucket().get(&log.bucket().path(copy), log.env()).await;
+        let found = found.map_err(|failure| failure.into_error("read", copy))?;
+        let content = found.ok_or_else(|| refuse("there is no such copy".to_owned()))?.bytes;
+        let state = self.read(Freshness::AtMost(Duration::ZERO)).await?.state;
+        let compared = compare(log, &state, content, limits).await?.map_err(refuse)?;
+        let keys = |is_stored: bool| {
+            let of_kind = compared.changes.iter().filter(|it| it.movie.is_some() == is_stored);
+            of_kind.map(|change| change.key.clone()).collect()
+        };
+        let (stores, deletes) = (keys(true), keys(false));
+        Ok(Plan { base: compared.base, stores, deletes, compared })
+    }
+
+    /// Does what was planned; a movie that was written since the edit's version stays as it is. What
+    /// the published file shows is not concerned. Once sent it may be committed even when this future
+    /// is dropped.
+    ///
+    /// # Errors
+    /// `Unprocessable` where one commit cannot carry it; those of [`Collection::submit`].
+    pub async fn adopt(&self, plan: Plan) -> Result<Adopted> {
+        let register = self.latest().file().cloned();
+        let submitted =
+            submit(self.log(), self, register.as_ref(), register.clone(), Ok(plan.compared))
+                .await?;
+        let object = self.name().to_string();
+        match submitted {
+            Some(Ok(adopted)) => Ok(adopted),
+            Some(Err(reason)) => Err(Error::Unprocessable { object, reason }),
+            None => Err(Error::unavailable(
+                "adopt an edit of",
+                object,
+                "the published file changes right now",
+            )),
+        }
+    }
+}
+
 /// Tells what became of an edit, in the log and in numbers.
 fn note(collection: &Collection, edited: &Edited) {
     let (name, copy, meters) = (collection.name(), &edited.copy, collection.meters());
@@ -104,7 +194,7 @@ fn note(collection: &Collection, edited: &Edited) {
             meters.edited_movies_lost.add(judged.lost);
             let Adopted { base, stored, deleted, lost, .. } = judged;
             tracing::info!(
-                collection = %name, %copy, %base, stored, deleted, lost,
+                collection = %name, %copy, base = base.map(|base| base.0), stored, deleted, lost,
                 "an edit of the published file was taken over"
             );
         }
@@ -126,35 +216,80 @@ async fn compare(
     limits: MovieLimits,
 ) -> Result<Result<Compared, String>> {
     let (env, name) = (log.env(), log.name().clone());
-    let count = state.movies.count();
-    let parse = move || {
-        let edit = Edit::parse(&name, &content, limits)?;
-        edit.check_emptiness(count).map(|()| Arc::new(edit))
-    };
-    let edit = match env.compute(parse).await {
+    let edit = env.compute(move || Edit::parse(&name, &content, limits).map(Arc::new)).await;
+    let edit = match edit {
         Ok(edit) => edit,
         Err(reason) => return Ok(Err(reason)),
     };
-    let differ = async |seq: Seq, movies: Snapshot, most: usize| {
-        let edit = Arc::clone(&edit);
-        let compare = move || {
-            let changes = edit.changes(&movies, most)?;
-            Some(Compared { base: seq, base_count: movies.count(), changes })
+    let mut best: Option<Compared> = None;
+    for base in candidates(log, state).await? {
+        let movies = match base {
+            None => edit_before(log, state, limits).await?,
+            Some(seq) if seq == state.seq => Some(state.movies.clone()),
+            Some(Seq(1)) => born(log).await?,
+            Some(seq) => movies_of(log, state, seq).await?,
         };
-        env.compute(compare).await
-    };
-    let now = differ(state.seq, state.movies.clone(), usize::MAX).await;
-    let mut best = now.expect("there is no limit");
-    // From the newest on, so that of equals the oldest is left.
-    for listed in load::list(log).await?.into_iter().take(BASES_MAX) {
-        if let Some(movies) = movies_of(log, state, listed.seq).await? {
-            best = differ(listed.seq, movies, best.changes.len()).await.unwrap_or(best);
+        let Some(movies) = movies else { continue };
+        let related = best.as_ref().filter(|best| best.is_related());
+        let most = related.map_or(usize::MAX, |best| best.changes.len());
+        let edit = Arc::clone(&edit);
+        let compared = env.compute(move || {
+            let (base_count, count) = (movies.count(), edit.count());
+            let changes = edit.changes(&movies, most)?;
+            Some(Compared { base, base_count, count, changes })
+        });
+        let Some(compared) = compared.await else { continue };
+        if best.as_ref().is_none_or(|best| compared.distance() < best.distance()) {
+            best = Some(compared);
         }
     }
-    if let Some(movies) = born(log).await? {
-        best = differ(Seq(1), movies, best.changes.len()).await.unwrap_or(best);
+    Ok(best.ok_or_else(|| "there is nothing to compare it with".to_owned()))
+}
+
+/// The versions that an edit may have been made from; of those that it differs from alike, the first
+/// counts. What the file showed comes first, if that is known: most people edit it where it is.
+async fn candidates(log: &Log, state: &State) -> Result<Vec<Option<Seq>>> {
+    let version = |shown: Seq| Some(shown).filter(|shown| *shown > Seq::ZERO);
+    let shown = state.file.as_ref().map(|file| version(file.seq));
+    let listed = load::list(log).await?.into_iter().map(|listed| listed.seq).take(BASES_MAX);
+    let mut candidates = Vec::from_iter(shown);
+    for seq in [state.seq].into_iter().chain(listed).chain([Seq(1)]) {
+        if !candidates.contains(&Some(seq)) {
+            candidates.push(Some(seq));
+        }
     }
-    Ok(Ok(best))
+    Ok(candidates)
+}
+
+/// The movies of the edit that stands in the file while it shows no version: the next one may be made
+/// from it. Its copy is among the newest.
+async fn edit_before(log: &Log, state: &State, limits: MovieLimits) -> Result<Option<Snapshot>> {
+    let Some(register) = &state.file else { return Ok(None) };
+    let (bucket, name) = (log.bucket(), log.name());
+    let folder = aside::folder(name);
+    let listed = bucket.list(&bucket.path(&folder)).await;
+    let listed = listed.map_err(|failure| failure.into_error("list", &*folder))?;
+    let mut names: Vec<_> = listed.iter().filter_map(|meta| meta.location.filename()).collect();
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    for copy in names.into_iter().take(COPIES_MAX) {
+        let object = format!("{folder}/{copy}");
+        let got = bucket.get(&bucket.path(&object), log.env()).await;
+        let Some(found) = got.map_err(|failure| failure.into_error("read", object))? else {
+            continue;
+        };
+        let (name, sha256) = (name.clone(), Arc::clone(&register.sha256));
+        let read = move || {
+            if genesis::sha256(&found.bytes) != sha256 {
+                return None;
+            }
+            let movies = Edit::parse(&name, &found.bytes, limits).ok()?;
+            Some(movies.into_snapshot())
+        };
+        if let Some(movies) = log.env().compute(read).await {
+            return Ok(Some(movies));
+        }
+    }
+    Ok(None)
 }
 
 /// The movies of a checkpoint, if it is sound and there still.

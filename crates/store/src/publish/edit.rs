@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::commit::Change;
 use crate::error::Error;
 use crate::genesis;
-use crate::key::{CollectionName, MovieKey, MovieTag};
+use crate::key::{CollectionName, MovieKey, MovieTag, Seq};
 use crate::movie::{Movie, MovieLimits};
 use crate::snapshot::Snapshot;
 
@@ -48,13 +48,14 @@ impl Edit {
         Ok(Self { movies: census.movies })
     }
 
-    /// # Errors
-    /// Where it has nothing left of `count` movies, which is a mishap whatever it was made from.
-    pub(super) fn check_emptiness(&self, count: u64) -> Result<(), String> {
-        if self.movies.is_empty() && count > 0 {
-            return Err(format!("it has no movie left of {count}"));
-        }
-        Ok(())
+    /// As a version that another edit may be made from.
+    pub(super) fn into_snapshot(self) -> Snapshot {
+        let stored = |(key, movie)| (key, Some((movie, Seq::ZERO)));
+        Snapshot::default().with(&self.movies.into_iter().map(stored).collect(), Seq::ZERO)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.movies.len()
     }
 
     /// What it changed of `base`, in key order; nothing where that is more than `most`.
@@ -96,11 +97,20 @@ impl Edit {
     }
 }
 
-/// Refuses what looks like a mishap rather than an edit: a tenth of a catalogue gone.
+/// Refuses what looks like a mishap rather than an edit: nothing left of the catalogue as it stands,
+/// whatever it was made from, or a tenth of that missing.
 ///
 /// # Errors
 /// What it looks like, in words.
-pub(super) fn guard(changes: &[Change], base_count: u64) -> Result<(), String> {
+pub(super) fn guard(
+    count: usize,
+    standing: u64,
+    changes: &[Change],
+    base_count: u64,
+) -> Result<(), String> {
+    if count == 0 && standing > 0 {
+        return Err(format!("it has no movie left of {standing}"));
+    }
     let deletions = changes.iter().filter(|change| change.movie.is_none()).count() as u64;
     let most = DELETIONS_MIN.max(base_count / DELETIONS_SHARE);
     if deletions > most {
@@ -114,15 +124,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::key::Seq;
 
     const NO_LIMIT: usize = usize::MAX;
-
-    fn snapshot(edit: &Edit) -> Snapshot {
-        let stored = |movie: &Movie| Some((movie.clone(), Seq(1)));
-        let edits = edit.movies.iter().map(|(key, movie)| (key.clone(), stored(movie))).collect();
-        Snapshot::default().with(&edits, Seq(1))
-    }
 
     fn parse(text: &str) -> Result<Edit, String> {
         let text = Bytes::copy_from_slice(text.as_bytes());
@@ -148,8 +151,8 @@ mod tests {
             let error = parse(text).expect_err(text);
             assert!(error.contains(word), "{text}: {error}");
         }
-        let empty = parse("[{}]").expect("a placeholder is none");
-        assert!(empty.check_emptiness(0).is_ok() && empty.check_emptiness(1).is_err());
+        let empty = parse("[{}]").expect("a placeholder is none").count();
+        assert!(guard(empty, 0, &[], 0).is_ok() && guard(empty, 1, &[], 0).is_err());
     }
 
     #[test]
@@ -157,16 +160,20 @@ mod tests {
         let all = |count: u16| (0..count).map(|name| (name, 0)).collect::<BTreeMap<_, _>>();
         for (before, after, is_fine) in [
             (0, 0, true),
-            (1, 0, true),
+            (1, 0, false),
             (12, 2, true),
             (12, 1, false),
             (200, 180, true),
             (200, 179, false),
         ] {
-            let base = snapshot(&parse(&file(&all(before))).expect("movies"));
+            let base = parse(&file(&all(before))).expect("movies").into_snapshot();
             let edit = parse(&file(&all(after))).expect("movies");
             let changes = edit.changes(&base, NO_LIMIT).expect("no limit");
-            assert_eq!(guard(&changes, base.count()).is_ok(), is_fine, "{before} {after}");
+            assert_eq!(
+                guard(edit.count(), base.count(), &changes, base.count()).is_ok(),
+                is_fine,
+                "{before} {after}"
+            );
         }
     }
 
@@ -178,7 +185,7 @@ mod tests {
         ) {
             let edit = parse(&file(&after)).unwrap();
             let base = parse(&file(&before)).unwrap();
-            let changes = edit.changes(&snapshot(&base), NO_LIMIT).unwrap();
+            let changes = edit.changes(&parse(&file(&before)).unwrap().into_snapshot(), NO_LIMIT).unwrap();
             prop_assert!(changes.is_sorted_by(|one, next| one.key < next.key));
             let mut movies = base.movies;
             for change in changes.iter().cloned() {
@@ -194,7 +201,7 @@ mod tests {
                 movies.values().map(|movie| movie.json().clone()).collect()
             };
             prop_assert_eq!(json(&movies), json(&edit.movies));
-            let base = snapshot(&parse(&file(&before)).unwrap());
+            let base = parse(&file(&before)).unwrap().into_snapshot();
             prop_assert!(edit.changes(&base, changes.len()).is_some());
             if let Some(fewer) = changes.len().checked_sub(1) {
                 prop_assert!(edit.changes(&base, fewer).is_none());

@@ -32,7 +32,7 @@ mod adopt;
 mod edit;
 mod recover;
 
-pub use adopt::{Adopted, Edited};
+pub use adopt::{Adopted, Edited, Plan};
 
 /// After one that took `t`, the next begins `PACE` times `t` later at the earliest: publication
 /// takes at most a tenth of the time.
@@ -197,11 +197,11 @@ impl Publisher {
         } else {
             self.look(&collection).await;
         }
-        // Publishing looks, too.
+        // Publishing looks, too. At most half of the time, where a large file is edited all along.
         let pause = self.adopts_every.unwrap_or_default();
         let ended = self.log.env().instant();
         let took = ended.saturating_duration_since(now);
-        self.look_at = Some(ended + self.log.env().jittered(pause).max(PACE * took));
+        self.look_at = Some(ended + self.log.env().jittered(pause).max(took));
     }
 
     async fn bring_edition(&mut self, collection: &Collection) {

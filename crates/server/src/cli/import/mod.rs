@@ -103,7 +103,13 @@ enum Target {
 async fn open(bucket: Bucket, args: &ImportArgs, name: &CollectionName) -> anyhow::Result<Target> {
     let replica = default_replica();
     // What is published, and how often, is the servers' choice.
-    let options = Options { read_only: args.dry_run, publish: None, replica, ..Options::default() };
+    let options = Options {
+        read_only: args.dry_run,
+        publish: None,
+        adopt: None,
+        replica,
+        ..Options::default()
+    };
     let nothing = State::empty(movies_store::key::LogId::ZERO);
     if args.dry_run && bucket.is_folder() && !Path::new(bucket.url()).exists() {
         return Ok(Target::Trial(Box::new(nothing)));
