@@ -21,16 +21,14 @@ backend default {
     }
 }
 
-# Who may purge: the replicas.
-acl purgers {
-    "127.0.0.1";
-    "::1";
-}
-
 sub vcl_recv {
-    # PURGE / with the tags in `xkey-purge`, separated by spaces.
+    # PURGE / with the tags in `xkey-purge`, separated by spaces, from whoever knows the token. Not by
+    # address: behind a terminator of TLS on this machine everybody comes from 127.0.0.1. A file that is
+    # not there, or holds less than 16 characters, lets nobody in. It is read once: load the
+    # configuration again when it has changed.
     if (req.method == "PURGE") {
-        if (client.ip !~ purgers) {
+        if (std.fileread("/etc/varnish/purge-token") !~ "^\S{16,}\s*$" ||
+            req.http.Authorization != "Bearer " + regsub(std.fileread("/etc/varnish/purge-token"), "\s+$", "")) {
             return (synth(403, "Not a purger"));
         }
         if (!req.http.xkey-purge) {

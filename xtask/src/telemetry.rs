@@ -45,7 +45,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     shell::run_command(Command::new("promtool").args(["test", "rules", RULE_TESTS]))?;
     let folder = shell::empty_scratch("telemetry")?;
     let admin = free_address()?;
-    let variables = [("MOVIES_ADMIN_LISTEN".to_owned(), admin.to_string())];
+    // Whoever answers 200 is a cache as far as the numbers go.
+    let cache = format!("hook:http://{admin}/livez?{{tag}}");
+    let variables = [
+        ("MOVIES_ADMIN_LISTEN", admin.to_string()),
+        ("MOVIES_CDN_TTL", "60s".to_owned()),
+        ("MOVIES_PURGE", cache),
+        ("MOVIES_PURGE_METHOD", "GET".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
     let store = folder.join("data");
     let log = folder.join("server.log");
     let (server, api) =

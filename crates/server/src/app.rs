@@ -16,6 +16,7 @@ use movies_store::movie::MovieLimits;
 use crate::auth::Auth;
 use crate::http;
 use crate::http::caching::Stamp;
+use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
 
 pub use crate::http::Endpoint;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub health_apart: bool,
     /// How long shared caches may keep what everybody may read; by default they ask each time.
     pub shared: Option<Shared>,
+    /// Who tells shared caches what has changed.
+    pub purges: Option<Purges>,
     /// Whose word on the client's address, scheme and host is believed.
     pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
@@ -103,6 +106,7 @@ impl Default for Settings {
             cors_origins: Origins::Own,
             health_apart: false,
             shared: None,
+            purges: None,
             trusted_proxies: TrustedProxies::default(),
             https: false,
             max_staleness: None,

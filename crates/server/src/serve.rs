@@ -43,7 +43,9 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     // written. Clients that connect now wait.
     let doors = Doors::open(args).await?;
     let address = doors.api.local_addr().context("cannot tell the address")?;
-    let settings = args.settings(address.ip())?;
+    let mut settings = args.settings(address.ip())?;
+    let purging = args.purging()?;
+    settings.purges = purging.as_ref().map(|purging| purging.purges.clone());
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
     let started = auth::start(&args.auth, kinds, &bucket)?;
@@ -55,7 +57,12 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let app = App::new(store.clone(), settings, started.auth.clone());
     tokio::spawn(started.keep_fresh(store.clone()));
     announce(address, &doors, &bucket, kinds);
-    serve(app, store, doors, args, signals).await
+    serve(app, store, doors, args, signals).await?;
+    if let Some(purging) = purging {
+        purging.finish().await;
+    }
+    info!("stopped");
+    Ok(())
 }
 
 /// Where requests come in.
@@ -135,7 +142,6 @@ async fn serve(
             args.listen.drain_timeout
         ),
     }
-    info!("stopped");
     Ok(())
 }
 

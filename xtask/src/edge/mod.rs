@@ -11,6 +11,7 @@ mod gateways;
 mod kong;
 mod replicas;
 mod smuggling;
+mod traffic;
 
 use anyhow::{Result, ensure};
 

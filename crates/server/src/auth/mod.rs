@@ -42,8 +42,11 @@ pub mod users;
 mod verified;
 mod watched;
 
+pub(crate) use oidc::{causes, check_url, client};
 pub use others::Others;
+pub(crate) use start::variable;
 pub use start::{Started, start};
+pub(crate) use watched::Watched;
 
 use caller::{Caller, Grants, Role};
 use keys::Keys;
@@ -395,7 +398,7 @@ fn pseudonym(key: &hmac::Key, id: &str) -> Arc<str> {
     format!("p:{}", URL_SAFE_NO_PAD.encode(half)).into()
 }
 
-fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
     use ring::rand::{SecureRandom as _, SystemRandom};
     let mut bytes = [0; N];
     let filled = SystemRandom::new().fill(&mut bytes);

@@ -249,7 +249,7 @@ fn beside(bucket: &Bucket, what: &str) -> Option<PathBuf> {
 }
 
 /// The secret in a variable; none where it is not set.
-fn variable(name: &str, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
+pub(crate) fn variable(name: &str, file: Option<&Path>) -> anyhow::Result<Option<Secret>> {
     match std::env::var(name) {
         Ok(text) if text.is_empty() => Ok(None),
         Ok(_) if file.is_some() => bail!("{name} and a file are both given; give one of them"),

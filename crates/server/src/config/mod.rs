@@ -15,6 +15,7 @@ use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
 use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
+use crate::purge::Purging;
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
@@ -418,6 +419,14 @@ impl ServeArgs {
         }
     }
 
+    /// The task that purges caches, where it was asked for. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where options contradict each other; what is wrong with the token.
+    pub fn purging(&self) -> anyhow::Result<Option<Purging>> {
+        self.caches.purging(self.catalogue.max_staleness)
+    }
+
     /// How the HTTP side behaves when it listens on `address`.
     ///
     /// # Errors
@@ -443,6 +452,7 @@ impl ServeArgs {
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
             shared: self.caches.shared(),
+            purges: None,
             trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
                 .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),

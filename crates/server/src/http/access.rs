@@ -215,8 +215,14 @@ pub(crate) async fn submit(
     let what = in_a_word(&action);
     let WriteConditions { if_match, if_none_match } = conditions.clone();
     let op = Op { if_match, if_none_match, ..Op::new(action) };
+    let purge =
+        app.settings().purges.as_ref().map(|purges| purges.before_change(&name, op.action.key()));
     let group = Group { by: by.clone(), key, ops: vec![op] };
-    let judgement = collection.submit(group, time_left(app, started)).await?;
+    let judged = collection.submit(group, time_left(app, started)).await;
+    if let Some(purge) = purge {
+        purge.became(&judged);
+    }
+    let judgement = judged?;
     let commit_time = submitted.elapsed().saturating_sub(judgement.queued);
     let outcome = judgement.results.first().expect("one result for the one op").outcome;
     let Some(problem) = refusal(app, outcome, &conditions) else {

@@ -99,6 +99,11 @@ async fn reader(app: &App, headers: &HeaderMap) -> Caller {
 /// What is not well, but keeps nobody from being served; of the collections that the caller may read.
 fn notes(app: &App, caller: &Caller) -> Vec<String> {
     let mut notes = Vec::new();
+    let purges = app.settings().purges.as_ref().map(|purges| purges.figures());
+    if let Some(trouble) = purges.and_then(|purges| purges.trouble) {
+        notes
+            .push(format!("caches are not told what has changed, which is tried again: {trouble}"));
+    }
     for collection in app.store().opened() {
         let name = collection.name();
         if !caller.may(Action::Read, name) {

@@ -56,6 +56,7 @@ fn answer(app: &App) -> Response {
         meters: app.meters(),
         store: app.store(),
         auth: app.auth(),
+        purges: settings.purges.as_ref(),
         build: settings.build,
         connections_max: settings.connections_max,
     });

@@ -7,6 +7,7 @@ use super::names::{self, Metric};
 use super::process;
 use super::text::{MICROSECONDS, Text};
 use crate::auth::Auth;
+use crate::purge::{self, Purges};
 
 /// The most collections that are told one by one, by name; clients may create collections, and
 /// each is a dozen time series.
@@ -17,6 +18,7 @@ pub(crate) struct Told<'a> {
     pub(crate) meters: &'a Meters,
     pub(crate) store: &'a Store,
     pub(crate) auth: &'a Auth,
+    pub(crate) purges: Option<&'a Purges>,
     pub(crate) build: &'a str,
     pub(crate) connections_max: usize,
 }
@@ -27,6 +29,9 @@ pub(crate) fn render(told: &Told<'_>) -> String {
     process(&mut text, told);
     http(&mut text, told);
     callers(&mut text, told);
+    if let Some(purges) = told.purges {
+        caches(&mut text, &purges.figures());
+    }
     collections(&mut text, told.store);
     commits(&mut text, told.store);
     bucket(&mut text, told.store.bucket().calls());
@@ -88,6 +93,18 @@ fn callers(text: &mut Text, told: &Told<'_>) {
         samples.add(&[("outcome", "ok")], fetches.ok.get());
         samples.add(&[("outcome", "failed")], fetches.failed.get());
     }
+}
+
+fn caches(text: &mut Text, figures: &purge::Figures) {
+    let mut samples = text.metric(&names::PURGE_CALLS);
+    for (outcome, count) in figures.calls {
+        samples.add(&[("outcome", outcome)], count);
+    }
+    text.one(&names::PURGE_TAGS, figures.tags);
+    text.one(&names::PURGE_WIDENED, figures.widened);
+    text.one(&names::PURGE_DROPPED, figures.dropped);
+    text.one(&names::PURGE_WAITING, figures.waiting);
+    text.one(&names::PURGE_LATE, figures.late.as_secs_f64());
 }
 
 /// A gauge of each collection.

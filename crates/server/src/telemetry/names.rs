@@ -52,7 +52,13 @@ metrics! {
     REFUSALS Counter "movies_auth_refusals_total" "Requests refused with 401 or 403, by reason";
     FETCHES Counter "movies_auth_provider_fetches_total" "Fetches of identity providers' keys, by outcome";
 
-    // Caches in front of this service: what is purged there belongs here.
+    // Caches in front of this service; nothing is told where nobody purges.
+    PURGE_CALLS Counter "movies_purge_calls_total" "Calls that purge caches, by outcome";
+    PURGE_TAGS Counter "movies_purge_tags_total" "Tags that were purged";
+    PURGE_WIDENED Counter "movies_purge_widened_total" "How often tags of movies gave way to their collection's";
+    PURGE_DROPPED Counter "movies_purge_tags_dropped_total" "Tags that found no room to wait";
+    PURGE_WAITING Gauge "movies_purge_tags_waiting" "Tags that wait, those of second purges too";
+    PURGE_LATE Gauge "movies_purge_late_seconds" "For how long the oldest tag has waited beyond its time";
 
     // Collections: at most so many are told one by one.
     OPENED Gauge "movies_collections_open" "Collections in memory";

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// A request as it came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Question {
     pub(crate) method: String,
     /// Path and query.
@@ -45,6 +45,23 @@ impl Question {
     }
 }
 
+/// What a client gets.
+#[derive(Clone, Debug)]
+pub(crate) enum Reply {
+    /// A status, more lines of the head and a body.
+    Answer(u16, Vec<String>, String),
+    /// The end of the connection.
+    HangUp,
+    /// Nothing, for ever.
+    Silence,
+}
+
+impl From<(u16, String)> for Reply {
+    fn from((status, body): (u16, String)) -> Self {
+        Self::Answer(status, Vec::new(), body)
+    }
+}
+
 /// A running endpoint; it ends with the value.
 pub(crate) struct Endpoint {
     address: SocketAddr,
@@ -53,22 +70,31 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Answers every request by a status and a body.
-    pub(crate) fn start(answer: impl Fn(&Question) -> (u16, String) + Send + 'static) -> Self {
+    /// Answers every request, as by a status and a body.
+    pub(crate) fn start<R: Into<Reply>>(answer: impl Fn(&Question) -> R + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a port");
         let address = listener.local_addr().expect("it is bound");
         let ends = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ends);
         let thread = std::thread::spawn(move || {
+            let mut silent = Vec::new();
             for mut stream in listener.incoming().map_while(Result::ok) {
                 if told.load(Ordering::Relaxed) {
                     return;
                 }
                 let Some(question) = Question::read(&stream) else { continue };
-                let (status, body) = answer(&question);
+                let (status, lines, body) = match answer(&question).into() {
+                    Reply::Answer(status, lines, body) => (status, lines, body),
+                    Reply::HangUp => continue,
+                    Reply::Silence => {
+                        silent.push(stream);
+                        continue;
+                    }
+                };
+                let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
                 let length = body.len();
                 let head = format!(
-                    "HTTP/1.1 {status} Status\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+                    "HTTP/1.1 {status} Status\r\nConnection: close\r\n{lines}Content-Length: {length}\r\n\r\n"
                 );
                 // A client that went away is no trouble.
                 drop(stream.write_all((head + &body).as_bytes()));

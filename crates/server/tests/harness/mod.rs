@@ -8,7 +8,7 @@ mod secure;
 mod wire;
 
 pub(crate) use callers::{Users, encode, sign};
-pub(crate) use endpoint::{Endpoint, Question};
+pub(crate) use endpoint::{Endpoint, Question, Reply};
 pub(crate) use launch::{Launch, Server, wait_until};
 pub(crate) use secrets::keep_secret;
 pub(crate) use secure::{Identity, SecureClient};

@@ -21,7 +21,11 @@ pub(crate) fn keep_secret(secret: &str) {
 /// Notes the value of a variable whose name says that it is a secret and no file.
 pub(super) fn of_variable(name: &str, value: &str) {
     let is_key = name.ends_with("_KEY") && name != "MOVIES_TLS_KEY";
-    if is_key || ["SECRET", "PASSWORD", "SESSION_TOKEN"].iter().any(|word| name.contains(word)) {
+    if is_key
+        || ["SECRET", "PASSWORD", "SESSION_TOKEN", "PURGE_TOKEN"]
+            .iter()
+            .any(|word| name.contains(word))
+    {
         keep_secret(value);
     }
 }

@@ -27,6 +27,7 @@ mod options;
 mod permissions;
 mod providers;
 mod publication;
+mod purges;
 mod races;
 mod refusals;
 mod replicas;

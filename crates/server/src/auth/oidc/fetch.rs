@@ -83,7 +83,7 @@ impl FetchError {
 }
 
 /// An error of the client with what caused it: alone it says only that something failed.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

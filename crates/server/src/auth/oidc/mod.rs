@@ -24,8 +24,9 @@ use super::token::{Claims, Token};
 use cache::{KeyCache, Pace};
 use fetch::Fetcher;
 
-pub(super) use fetch::{FetchError, client, read};
-pub(super) use reach::check_url;
+pub(super) use fetch::{FetchError, read};
+pub(crate) use fetch::{causes, client};
+pub(crate) use reach::check_url;
 
 /// The longest `sub`; OIDC Core 1.0, section 2, allows 255 characters.
 const SUBJECT_BYTES_MAX: usize = 255;
