@@ -12,7 +12,7 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
+    bench, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
     telemetry, tools,
 };
 
@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
     steps.run("readme", readme_commands)?;
     steps.run("openapi", openapi_lint)?;
+    steps.run("chart", || chart::run(&[]))?;
     steps.run("conformance on moto", conformance)?;
     steps.run("a role by moto's STS", web_identity)?;
     steps.run("schemathesis", schemathesis)?;

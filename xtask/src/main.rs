@@ -6,6 +6,7 @@
 
 mod background;
 mod bench;
+mod chart;
 mod check;
 mod ci;
 mod clients;
@@ -109,6 +110,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--smoke]",
         about: "release artefacts into target/dist; --smoke: all but the static builds",
         run: dist::run,
+    },
+    Command {
+        name: "chart",
+        arguments: "",
+        about: "Helm's chart linted, rendered and validated; the other YAML linted",
+        run: chart::run,
     },
     Command {
         name: "deny",

@@ -55,6 +55,19 @@ pub(crate) fn run_command(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs lines of bash in a folder, up to the first that fails.
+pub(crate) fn script(lines: &str, folder: &Path) -> Result<()> {
+    println!("$ {}", lines.trim());
+    let status = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", lines])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .status()
+        .context("cannot start bash")?;
+    ensure!(status.success(), "these lines failed: {status}");
+    Ok(())
+}
+
 /// What a command prints, standard error included where it explains a failure.
 pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let output = command

