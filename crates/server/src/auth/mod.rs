@@ -215,7 +215,7 @@ impl Auth {
         if let Some(caller) = inner.verified.get(digest, epoch, now) {
             return Ok(caller);
         }
-        let text = str::from_utf8(token).map_err(|_| NO_BEARER)?;
+        let text = str::from_utf8(token).map_err(|_not_text| NO_BEARER)?;
         let (caller, until) = inner.verify(text, now).await?;
         inner.verified.put(digest, caller.clone(), until, epoch, now);
         Ok(caller)

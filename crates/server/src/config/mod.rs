@@ -11,7 +11,6 @@ use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use movies_store::movie::MovieLimits;
-use movies_store::prune::Before;
 use movies_store::{Env, Options};
 
 use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
@@ -23,11 +22,12 @@ mod caches;
 mod health;
 mod listen;
 mod transfer;
+mod upkeep;
 mod values;
 
 use values::{
-    Every, adopt, before, duration, head_bytes, is_plain, memory_bytes, movie_bytes, publish,
-    replica, some_time,
+    Every, adopt, duration, head_bytes, is_plain, memory_bytes, movie_bytes, publish, replica,
+    some_time,
 };
 
 pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand, UsersFile};
@@ -37,6 +37,7 @@ pub use listen::ListenArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
+pub use upkeep::{AdoptArgs, PruneArgs};
 
 /// Version and commit of this build.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MOVIES_COMMIT"), ")");
@@ -328,41 +329,6 @@ pub struct CheckArgs {
     #[arg(long, env = "MOVIES_ALL", value_parser = BoolishValueParser::new())]
     #[arg(conflicts_with = "filename")]
     pub all: bool,
-}
-
-/// What to prune.
-#[derive(Clone, Debug, Args)]
-pub struct PruneArgs {
-    /// Which bucket.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// The collection
-    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
-    pub filename: String,
-    /// Prune commits before this number, or made before this date (2026-01-31, or RFC 3339)
-    #[arg(long, value_name = "SEQ|DATE", env = "MOVIES_BEFORE", value_parser = before)]
-    pub before: Before,
-    /// Tell what would be pruned; change nothing
-    #[arg(long, env = "MOVIES_DRY_RUN", value_parser = BoolishValueParser::new())]
-    pub dry_run: bool,
-}
-
-/// Which edit to take over.
-#[derive(Clone, Debug, Args)]
-pub struct AdoptArgs {
-    /// Which bucket.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// The collection
-    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
-    pub filename: String,
-    /// The kept copy of an edited file, as /readyz?verbose and the log name it:
-    /// movies.json.log/aside/…
-    #[arg(value_name = "COPY")]
-    pub copy: String,
-    /// Tell what it would change; change nothing
-    #[arg(long, env = "MOVIES_DRY_RUN", value_parser = BoolishValueParser::new())]
-    pub dry_run: bool,
 }
 
 /// For which shell.

@@ -70,7 +70,8 @@ impl Edit {
             let (row, movie) = match (rows.peek(), movies.peek()) {
                 (None, None) => return Some(changes),
                 (Some(row), Some((_, movie))) if row.json == *movie.json() => {
-                    (rows.next(), movies.next());
+                    rows.next();
+                    movies.next();
                     continue;
                 }
                 (row, movie) => (row, movie),

@@ -1,8 +1,10 @@
 //! Publication on a folder and in memory, with edits by others in between.
 
+use bytes::Bytes;
 use object_store::path::Path;
 
 use super::*;
+use crate::aside;
 use crate::commit::Op;
 use crate::key::{CollectionName, MovieKey, Year};
 use crate::movie::{Movie, MovieLimits};
