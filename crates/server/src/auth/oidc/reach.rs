@@ -98,6 +98,13 @@ impl Reach {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn check_url(url: &Url) -> Result<(), String> {
+    // First, so that no message shows them.
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "{} holds a user, a password or a fragment",
+            url.origin().ascii_serialization()
+        ));
+    }
     let Some(host) = url.host() else { return Err(format!("{url} has no host")) };
     let is_loopback = match host {
         Host::Domain(name) => name == "localhost",
@@ -107,12 +114,6 @@ pub(crate) fn check_url(url: &Url) -> Result<(), String> {
     if url.scheme() != "https" && !(url.scheme() == "http" && is_loopback) {
         return Err(format!("{url} is not https, which only loopback may do without"));
     }
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(format!(
-            "{} holds a user, a password or a fragment",
-            url.origin().ascii_serialization()
-        ));
-    }
     Ok(())
 }
 
@@ -121,8 +122,11 @@ pub(crate) fn check_url(url: &Url) -> Result<(), String> {
 pub(super) struct Guard {
     /// The issuer's host: the operator named it, so it may lie anywhere.
     home: Arc<str>,
-    /// The deepest [`Reach`] at which the home was found.
+    /// The [`Reach`] at which the home was found last, the shallowest of its addresses: an issuer must
+    /// not open what lies deeper by one more address of its own.
     depth: Arc<AtomicU8>,
+    /// Whether the issuer itself is asked without TLS.
+    is_plain: bool,
 }
 
 impl Guard {
@@ -131,9 +135,10 @@ impl Guard {
         let guard = Self {
             home: issuer.host_str().unwrap_or_default().into(),
             depth: Arc::new(AtomicU8::new(Reach::Public as u8)),
+            is_plain: issuer.scheme() == "http",
         };
         if let Some(ip) = literal(issuer) {
-            guard.saw_home(Reach::of(ip));
+            guard.saw_home([ip]);
         }
         guard
     }
@@ -144,6 +149,9 @@ impl Guard {
     /// Why it may not.
     pub(super) fn check(&self, url: &Url) -> Result<(), String> {
         check_url(url)?;
+        if url.scheme() == "http" && !self.is_plain {
+            return Err(format!("{url} is not https, as the issuer is"));
+        }
         match literal(url) {
             Some(ip) if !self.is_home(url.host_str()) && !self.permits(ip) => {
                 Err(format!("{url} lies deeper in the network than the issuer does"))
@@ -156,9 +164,10 @@ impl Guard {
         host == Some(&*self.home)
     }
 
-    fn saw_home(&self, reach: Reach) {
-        if reach != Reach::Forbidden {
-            self.depth.fetch_max(reach as u8, Ordering::Relaxed);
+    fn saw_home(&self, found: impl IntoIterator<Item = IpAddr>) {
+        let reaches = found.into_iter().map(Reach::of).filter(|reach| *reach != Reach::Forbidden);
+        if let Some(shallowest) = reaches.min() {
+            self.depth.store(shallowest as u8, Ordering::Relaxed);
         }
     }
 
@@ -169,9 +178,7 @@ impl Guard {
     /// Of what a name resolved to, that which may be connected to.
     fn sift(&self, name: &str, mut found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, String> {
         if self.is_home(Some(name)) {
-            for address in &found {
-                self.saw_home(Reach::of(address.ip()));
-            }
+            self.saw_home(found.iter().map(SocketAddr::ip));
         } else {
             found.retain(|address| self.permits(address.ip()));
         }
@@ -256,6 +263,10 @@ mod tests {
         ] {
             assert!(check_url(&url(wrong)).is_err(), "{wrong}");
         }
+        for secret in ["https://user:hunter2@id.example/", "http://user:hunter2@id.example/"] {
+            let error = check_url(&url(secret)).unwrap_err();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]
@@ -291,5 +302,21 @@ mod tests {
         assert_eq!(guard.sift("keys.example", at("10.0.0.2")), Ok(at("10.0.0.2")));
         assert!(guard.sift("keys.example", at("127.0.0.1")).is_err());
         assert!(guard.sift("keys.example", at("169.254.169.254")).is_err());
+    }
+
+    #[test]
+    fn an_issuer_opens_nothing_deeper_by_one_more_address_of_its_own() {
+        let guard = Guard::of(&url("https://id.example/"));
+        let both = [at("1.1.1.1"), at("127.0.0.1")].concat();
+        assert_eq!(guard.sift("id.example", both.clone()), Ok(both));
+        assert!(guard.sift("keys.example", at("127.0.0.1")).is_err());
+        // Nor by an address that it had once.
+        guard.sift("id.example", at("10.0.0.1")).unwrap();
+        guard.sift("id.example", at("1.1.1.1")).unwrap();
+        assert!(guard.sift("keys.example", at("10.0.0.2")).is_err());
+        // And nothing without TLS, but for an issuer that has none itself.
+        assert!(guard.check(&url("http://localhost/keys")).is_err());
+        let local = Guard::of(&url("http://localhost:1/"));
+        assert_eq!(local.check(&url("http://localhost:2/keys")), Ok(()));
     }
 }

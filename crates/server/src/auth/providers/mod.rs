@@ -233,7 +233,10 @@ impl<'de> Deserialize<'de> for Pattern {
         }
         // Only the star is special: names of groups hold brackets and braces.
         let words: Vec<String> = text.split('*').map(globset::escape).collect();
-        let glob = GlobBuilder::new(&words.join("*")).literal_separator(true).build();
+        let glob = GlobBuilder::new(&words.join("*"))
+            .literal_separator(true)
+            .backslash_escape(false)
+            .build();
         glob.map(|glob| Self(glob.compile_matcher())).map_err(de::Error::custom)
     }
 }

@@ -15,6 +15,7 @@ roles = [
   { claim = "/a~1b/c~0d/0", value = "7", role = "admin" },
   { claim = "scp", value = "Movies.Write", role = "writer" },
   { claim = "groups", value = "{a,b}[c]?", role = "admin" },
+  { claim = "groups", value = 'FILMS\Editors', role = "writer" },
 ]
 
 [[oidc]]
@@ -58,6 +59,8 @@ fn claims_give_roles_wherever_they_stand() {
         (json!({"groups": "ARCHIVE-eu"}), ""),
         (json!({"groups": ["{a,b}[c]?"]}), "movies:admin"),
         (json!({"groups": ["ac1", "a", "bc?"]}), ""),
+        (json!({"groups": ["FILMS\\Editors"]}), "movies:write"),
+        (json!({"groups": ["FILMSEditors"]}), ""),
         (json!({"groups": "x archive-eu"}), ""),
         (json!({"https://example.com/roles": ["boss"]}), "movies:admin"),
         (json!({"a/b": {"c~d": [7]}}), "movies:admin"),
