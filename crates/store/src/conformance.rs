@@ -332,12 +332,21 @@ impl Suite<'_> {
         bucket.put(&path, edit.clone()).await.map_err(|failure| failure.reason.to_string())?;
         submit(&movies, put("Up", 2009, "{}")?).await?;
         let begun = env.instant();
-        while movies.publication().foreign.is_none() {
-            ensure(begun.elapsed() < DEADLINE, "an edit is told")?;
+        let edited = loop {
+            let told = movies.publication();
+            if let Some(edited) = told.edit {
+                break edited;
+            }
+            ensure(begun.elapsed() < DEADLINE, &format!("an edit is seen: {told:?}"))?;
             env.sleep(Duration::from_millis(5)).await;
-        }
-        let file = bucket.get(&path, &env).await.map_err(|failure| failure.reason.to_string())?;
-        ensure(file.is_some_and(|file| file.bytes == edit), "and stays")
+        };
+        let stored = edited.judged.map(|adopted| adopted.stored);
+        ensure(stored == Ok(1), &format!("it is taken over: {stored:?}"))?;
+        let copy = bucket.get(&bucket.path(&edited.copy), &env).await;
+        let copy = copy.map_err(|failure| failure.reason.to_string())?;
+        ensure(copy.is_some_and(|copy| copy.bytes == edit), "and kept")?;
+        let state = movies.read(Freshness::Configured).await?.state;
+        ensure(state.movies().get(&key("Ran", 1985)?).is_some(), "and there")
     }
 
     async fn old_commits_can_be_pruned(&self) -> Told {
@@ -383,8 +392,9 @@ impl Suite<'_> {
             file_bytes: 200,
             ..CheckpointOptions::default()
         };
-        let options =
-            Options { replica: "a".to_owned(), checkpoints, publish, ..Options::default() };
+        let adopt = Some(Duration::from_millis(20));
+        let replica = "a".to_owned();
+        let options = Options { replica, checkpoints, publish, adopt, ..Options::default() };
         let store = Store::start((self.bucket)(), Env::real(), options).await?;
         let opened = store.open(name, Absent::Create).await?.collection();
         opened.ok_or_else(|| Error::unavailable("open", name.as_str(), "it was not created"))

@@ -177,12 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_published_stays_for_an_hour() {
+    fn what_is_published_stays_and_what_may_be_for_an_hour() {
         let at = |seq, ms| Listed { seq: Seq(seq), at: Timestamp(ms) };
         let newest = at(9, 2 * HOUR_MS);
         let stays = |manifest| may_be_published(&manifest, &newest, Seq(5));
         assert!(stays(at(6, HOUR_MS)) && stays(at(8, 2 * HOUR_MS)));
-        assert!(!stays(at(5, 2 * HOUR_MS)), "the log knows of it");
+        assert!(stays(at(5, 0)), "it is shown");
+        assert!(!stays(at(4, 2 * HOUR_MS)), "the log knows of a later one");
         assert!(!stays(at(6, HOUR_MS - 1)), "nobody is still at it");
     }
 
