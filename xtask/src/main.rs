@@ -12,6 +12,7 @@ mod ci;
 mod clients;
 mod deny;
 mod dist;
+mod docker;
 mod edge;
 mod fuzz;
 mod loopback;
@@ -116,6 +117,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "Helm's chart linted, rendered and validated; the other YAML linted",
         run: chart::run,
+    },
+    Command {
+        name: "docker",
+        arguments: "[--arm64]",
+        about: "the image and compose.yaml on an engine of its own; --arm64: the image for arm64 alone",
+        run: docker::run,
     },
     Command {
         name: "deny",
