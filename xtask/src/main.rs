@@ -15,6 +15,7 @@ mod dist;
 mod docker;
 mod edge;
 mod fuzz;
+mod k8s;
 mod loopback;
 mod oidc;
 mod openapi;
@@ -123,6 +124,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--arm64]",
         about: "the image and compose.yaml on an engine of its own; --arm64: the image for arm64 alone",
         run: docker::run,
+    },
+    Command {
+        name: "k8s",
+        arguments: "",
+        about: "the chart on a cluster of one node, built first; restarts and a kill under load",
+        run: k8s::run,
     },
     Command {
         name: "deny",
