@@ -14,11 +14,12 @@ ARG TARGETARCH
 WORKDIR /src
 
 # A compiler with musl's headers for what is C (jemalloc, zstd, ring), a linker for rustc, which
-# brings its own musl; and where cargo looks for both.
+# brings its own musl; and where cargo looks for both. (Outlined atomics are glibc's: with them
+# nothing links to musl.)
 RUN set -eu; \
     case "${TARGETARCH:?build with BuildKit}" in \
-      amd64) cpu=x86_64 ;; \
-      arm64) cpu=aarch64 ;; \
+      amd64) cpu=x86_64 flags= ;; \
+      arm64) cpu=aarch64 flags=-mno-outline-atomics ;; \
       *) echo "for amd64 and arm64 only, not $TARGETARCH"; exit 1 ;; \
     esac; \
     if [ "$TARGETARCH" = "$BUILDARCH" ]; then \
@@ -32,7 +33,7 @@ RUN set -eu; \
     rm -rf /var/lib/apt/lists/*; \
     musl_gcc=/usr/local/bin/movies-musl-gcc; \
     { echo '#!/bin/sh'; \
-      echo "exec $cpu-linux-gnu-gcc \"\$@\" -specs /usr/lib/$cpu-linux-musl/musl-gcc.specs"; \
+      echo "exec $cpu-linux-gnu-gcc $flags \"\$@\" -specs /usr/lib/$cpu-linux-musl/musl-gcc.specs"; \
     } > "$musl_gcc"; \
     chmod 755 "$musl_gcc"; \
     target="$cpu-unknown-linux-musl"; \

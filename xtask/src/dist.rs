@@ -135,24 +135,29 @@ impl Target {
     fn proves(&self, binary: &Path) -> Result<()> {
         let headers = shell::output_of(Command::new("readelf").args(["--wide", "-l"]).arg(binary))?;
         ensure!(!headers.contains("INTERP"), "{binary:?} wants a loader: it is not static");
-        let mut serve = match self.runner {
-            Some(runner) => {
-                let mut command = Command::new(runner);
-                command.arg(binary);
-                command
-            }
-            None => Command::new(binary),
-        };
-        serve.args(["serve", "--listen", "127.0.0.1:0", "--store", "memory://"]);
-        let log = shell::scratch("dist-servers")?.join(format!("{}.log", self.arch));
-        let mut server = Server::start("movies-api", &serve, log)?;
-        let address: SocketAddr = server.wait_for(listening_on)?;
-        let movie = "/api/movies/Face%2FOff/1997";
-        loopback::request(address, "PUT", movie, b"{\"director\":\"Woo\"}")?;
-        let stored = loopback::request(address, "GET", movie, b"")?;
-        println!("{} says: {}", self.triple, String::from_utf8_lossy(&stored));
-        server.stop()
+        serves_a_movie(binary, self.runner, self.arch)
     }
+}
+
+/// Starts a binary, where the machine cannot by a runner, and has it store a movie.
+pub(crate) fn serves_a_movie(binary: &Path, runner: Option<&str>, arch: &str) -> Result<()> {
+    let mut serve = match runner {
+        Some(runner) => {
+            let mut command = Command::new(runner);
+            command.arg(binary);
+            command
+        }
+        None => Command::new(binary),
+    };
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--store", "memory://"]);
+    let log = shell::scratch("dist-servers")?.join(format!("{arch}.log"));
+    let mut server = Server::start("movies-api", &serve, log)?;
+    let address: SocketAddr = server.wait_for(listening_on)?;
+    let movie = "/api/movies/Face%2FOff/1997";
+    loopback::request(address, "PUT", movie, b"{\"director\":\"Woo\"}")?;
+    let stored = loopback::request(address, "GET", movie, b"")?;
+    println!("{arch} says: {}", String::from_utf8_lossy(&stored));
+    server.stop()
 }
 
 fn write_completions(binary: &Path, folder: &Path) -> Result<()> {

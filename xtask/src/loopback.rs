@@ -57,7 +57,18 @@ pub(crate) fn exchange(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
-    let mut stream = TcpStream::connect(address)?;
+    exchange_on(TcpStream::connect(address)?, method, target, headers, body)
+}
+
+/// [`exchange`] on a connection that stands.
+pub(crate) fn exchange_on(
+    mut stream: TcpStream,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    let address = stream.peer_addr()?;
     stream.set_read_timeout(Some(STALL_MAX))?;
     let length = body.len();
     let headers: String =

@@ -12,8 +12,10 @@ mod ci;
 mod clients;
 mod deny;
 mod dist;
+mod docker;
 mod edge;
 mod fuzz;
+mod k8s;
 mod loopback;
 mod oidc;
 mod openapi;
@@ -116,6 +118,18 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: "Helm's chart linted, rendered and validated; the other YAML linted",
         run: chart::run,
+    },
+    Command {
+        name: "docker",
+        arguments: "[--arm64]",
+        about: "the image and compose.yaml on an engine of its own; --arm64: the image for arm64 alone",
+        run: docker::run,
+    },
+    Command {
+        name: "k8s",
+        arguments: "",
+        about: "the chart on a cluster of one node, built first; restarts and a kill under load",
+        run: k8s::run,
     },
     Command {
         name: "deny",

@@ -180,7 +180,7 @@ fn collect(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// The first value of an answer that is a number; none where there is no data.
-fn ask(prometheus: SocketAddr, expression: &str) -> Result<Option<String>> {
+pub(crate) fn ask(prometheus: SocketAddr, expression: &str) -> Result<Option<String>> {
     let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
     let target = format!("/api/v1/query?query={encoded}");
     let answer = loopback::request(prometheus, "GET", &target, b"")

@@ -92,6 +92,21 @@ pub(crate) fn kubernetes_clients() -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// Lines of bash that let `apt-get $apart` know one suite of Debian, binary (`deb`) or source
+/// (`deb-src`), from the mirror that this machine uses, with lists in the folder where they run.
+pub(crate) fn apt_apart(kind: &str, suite: &str) -> String {
+    format!(
+        r#"
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' | head -1)
+        mkdir -p lists/partial cache/archives/partial
+        echo "{kind} [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror {suite} main" > sources.list
+        apart="-o Dir::Etc::SourceList=$PWD/sources.list -o Dir::Etc::SourceParts=/dev/null
+               -o Dir::State::Lists=$PWD/lists -o Dir::Cache=$PWD/cache"
+        apt-get $apart update --quiet
+        "#
+    )
+}
+
 /// Installs Debian's package of each program that is missing.
 pub(crate) fn debian(programs: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> = programs
