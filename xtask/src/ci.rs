@@ -12,8 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, chart, check, clients, deny, dist, docker, edge, fuzz, loopback, oidc, openapi, s3,
-    shell, sim, telemetry, tools,
+    bench, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
+    telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.
@@ -47,7 +47,6 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("identity providers", || oidc::run(&[]))?;
     steps.run("telemetry", || telemetry::run(&[]))?;
     steps.run("gateways", || edge::run(&[]))?;
-    steps.run("docker", || docker::run(&[]))?;
     if fuzz::installed() {
         steps.run("fuzz", || fuzz::run(&[FUZZ_SECONDS.to_owned()]))?;
     } else {
