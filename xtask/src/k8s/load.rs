@@ -13,7 +13,8 @@ use anyhow::{Context, Result, ensure};
 
 use crate::loopback;
 
-const CLIENTS: u32 = 20;
+/// Each has one request in flight at most.
+pub(super) const CLIENTS: u32 = 20;
 /// Of each client: together 200 a second.
 const PERIOD: Duration = Duration::from_millis(100);
 const LASTS_MAX: Duration = Duration::from_secs(240);
