@@ -1,6 +1,8 @@
 //! `movies.json` shows the catalogue, and what others write there is kept.
 
-use movies_sim::s3::{S3Options, S3Server};
+use std::time::Duration;
+
+use movies_sim::s3::{Fault, Operation, Rule, S3Options, S3Server};
 
 use crate::harness::{Launch, Server, folder, wait_until};
 
@@ -77,6 +79,22 @@ fn where_edits_are_not_adopted_what_a_person_saved_is_kept_copied_and_told() {
         s3.objects().into_iter().any(|(key, body)| key.contains("/aside/") && body == EDIT);
     assert!(copied, "{:?}", s3.objects().keys());
     assert_eq!(server.count(), 2, "the log goes on");
+}
+
+/// A write during the look at the file is no edit of it.
+#[test]
+fn it_is_published_while_writes_go_on() {
+    let s3 = S3Server::start(S3Options::default());
+    let slow = Rule::new(Fault::NONE).on(Operation::HeadObject).delay(Duration::from_millis(200));
+    s3.faults().add(slow);
+    let server = serve(&s3);
+    let body = format!(r#"{{"plot":"{}"}}"#, "x".repeat(60_000));
+    let mut number = 0;
+    wait_until("it is there", || {
+        number += 1;
+        server.put(&format!("/api/movies/{number}/2000"), &body).is(201);
+        s3.object("movies.json").is_some()
+    });
 }
 
 #[test]

@@ -85,6 +85,17 @@ struct Edition {
     version: Version,
     movies: Snapshot,
     sha256: Arc<str>,
+    /// What the log said of the file by then.
+    register: Option<FileRegister>,
+}
+
+impl Edition {
+    /// Whether the file holds an edit of which this knows nothing: it would take from the eyes of its
+    /// author what the catalogue has.
+    fn predates_edit(&self, state: &State) -> bool {
+        let holds_edit = state.file().is_some_and(|file| file.seq == Seq::ZERO);
+        holds_edit && state.file() != self.register.as_ref() && self.version < state.version
+    }
 }
 
 /// Publishes the newest checkpoint's movies, one at a time.
@@ -137,9 +148,13 @@ impl Publisher {
     /// There is a checkpoint of the movies of `state`.
     pub(crate) fn checkpointed(&mut self, manifest: &Manifest, state: &State) {
         if manifest.version == state.version && !self.is_current(state) {
-            let Manifest { seq, version, sha256, .. } = manifest;
-            let (sha256, movies) = (Arc::clone(sha256), state.movies.clone());
-            self.next = Some(Edition { seq: *seq, version: *version, movies, sha256 });
+            self.next = Some(Edition {
+                seq: manifest.seq,
+                version: manifest.version,
+                movies: state.movies.clone(),
+                sha256: Arc::clone(&manifest.sha256),
+                register: manifest.file.clone(),
+            });
         }
     }
 
@@ -281,18 +296,14 @@ impl Publisher {
         let mut said: Arc<str> = "it does not stand still".into();
         let began = self.log.env().instant();
         for _ in 0..LOOKS_MAX {
-            let version = collection.latest().version();
             let seen = match self.settle(collection).await? {
                 Settled::Ours(seen) => seen,
                 Settled::Foreign(foreign) => return Ok(Some(foreign)),
                 Settled::Moving => continue,
             };
             let state = collection.latest();
-            if state.dropped || shows(state.file(), edition.version) {
-                return Ok(None);
-            }
-            // An edit was adopted: without it, this edition would take it from its author's eyes.
-            if state.version != version && edition.version < state.version {
+            let is_done = state.dropped || shows(state.file(), edition.version);
+            if is_done || edition.predates_edit(&state) {
                 return Ok(None);
             }
             self.check_size(edition)?;

@@ -28,8 +28,8 @@ enum Standing {
     Moving,
     /// Somebody else's, and told already.
     Known(Foreign),
-    /// Somebody else's.
-    Foreign(ObjectMeta),
+    /// Somebody else's, and as what it would be recorded.
+    Foreign(ObjectMeta, FileRegister),
 }
 
 /// What stands there once the log knows of it.
@@ -60,18 +60,19 @@ impl Publisher {
                 // What another replica has recorded meanwhile is not recorded again.
                 _ if !self.is_latest(collection, &state).await? => {}
                 Standing::Unrecorded(to) => self.record(&state, to).await?,
-                Standing::Foreign(seen) if self.log.env().has(Mutant::PublishOverEdit) => {
+                Standing::Foreign(seen, _) if self.log.env().has(Mutant::PublishOverEdit) => {
                     return Ok(Settled::Ours(Some(seen)));
                 }
-                Standing::Foreign(seen) => {
-                    let (kept, content) = self.keep(&seen).await?;
-                    match (content, self.adopts_every) {
-                        (Some(content), Some(_)) => {
-                            self.adopt(collection, &state, &seen, kept, content).await?;
-                        }
-                        _ => return Ok(Settled::Foreign(self.tell(collection, &seen, kept))),
+                Standing::Foreign(seen, edit) => match (self.keep(&seen).await?, self.adopts_every)
+                {
+                    (Some((copy, content)), Some(_)) => {
+                        self.adopt(collection, &state, edit, copy, content).await?;
                     }
-                }
+                    (kept, _) => {
+                        let copy = kept.map(|(copy, _)| copy);
+                        return Ok(Settled::Foreign(self.tell(collection, &seen, copy)));
+                    }
+                },
             }
         }
         Ok(Settled::Moving)
@@ -117,13 +118,13 @@ impl Publisher {
             return Ok(Standing::Unrecorded(FileRegister { etag, ..register.clone() }));
         }
         let published = register.map_or(Seq::ZERO, |register| register.seq);
-        match self.edition_of(&sha256, published).await? {
-            Some(seq) => {
-                let etag = tag(&seen).map(Into::into);
-                Ok(Standing::Unrecorded(FileRegister { etag, sha256, seq }))
-            }
-            None => Ok(Standing::Foreign(seen)),
-        }
+        let edition = self.edition_of(&sha256, published).await?;
+        let etag = tag(&seen).map(Into::into);
+        Ok(match edition {
+            Some(seq) => Standing::Unrecorded(FileRegister { etag, sha256, seq }),
+            // It shows no version of ours.
+            None => Standing::Foreign(seen, FileRegister { etag, sha256, seq: Seq::ZERO }),
+        })
     }
 
     /// The commit after `published` after which the movies were as a content shows them, if this log
@@ -151,19 +152,19 @@ impl Publisher {
 
     /// Keeps a copy of a file that is not ours: where, and what it holds. Nothing of one that is too
     /// large for a copy.
-    async fn keep(&self, seen: &ObjectMeta) -> Result<(Option<Arc<str>>, Option<Bytes>)> {
+    async fn keep(&self, seen: &ObjectMeta) -> Result<Option<(Arc<str>, Bytes)>> {
         let (bucket, object) = (self.log.bucket(), self.log.name());
         let path = bucket.path(object.as_str());
         let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
         let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
-        let Got::Found(Found { bytes: content, meta }) = got else { return Ok((None, None)) };
+        let Got::Found(Found { bytes: content, meta }) = got else { return Ok(None) };
         if !is_same(&meta, seen) {
             return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
         }
         let kept = aside::keep(bucket, object, self.log.env(), content.clone()).await;
         let kept =
             kept.map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
-        Ok((Some(kept.into()), Some(content)))
+        Ok(Some((kept.into(), content)))
     }
 
     /// Tells, once, of a file that stays as it is.

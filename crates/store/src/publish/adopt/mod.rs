@@ -2,17 +2,17 @@
 //!
 //! Which version it was made from nobody says: it is taken to be the one that it differs least from,
 //! of what the file showed, the movies of now, the checkpoints that are kept, and the file that the
-//! log was born from. What it changed of that is one `adopt` op: it counts only where the register is as it was, so that two
-//! replicas adopt an edit once, and a movie that was written since goes before the edit's.
+//! log was born from. What it changed of that is one `adopt` op: it counts only where the register
+//! is as it was, so that two replicas adopt an edit once, and a movie that was written since goes
+//! before the edit's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::ObjectMeta;
 
-use super::edit::{self, Edit};
-use super::{OP_DEADLINE, Publication, Publisher, tag};
+use super::edit::{Edit, guard};
+use super::{OP_DEADLINE, Publication, Publisher};
 use crate::aside;
 use crate::checkpoint::load;
 use crate::collection::{Collection, Freshness};
@@ -92,24 +92,17 @@ impl Publisher {
         &self,
         collection: &Collection,
         state: &State,
-        seen: &ObjectMeta,
-        kept: Option<Arc<str>>,
+        edit: FileRegister,
+        copy: Arc<str>,
         content: Bytes,
     ) -> Result<()> {
-        let register = FileRegister {
-            etag: tag(seen).map(Into::into),
-            sha256: genesis::sha256(&content),
-            // It shows no version of ours.
-            seq: Seq::ZERO,
-        };
         let compared = compare(&self.log, state, content, self.limits).await?;
         let guarded = compared.and_then(|compared| {
             let Compared { base_count, count, changes, .. } = &compared;
-            edit::guard(*count, state.movies.count(), changes, *base_count).map(|()| compared)
+            guard(*count, state.movies.count(), changes, *base_count).map(|()| compared)
         });
-        let judged = submit(&self.log, collection, state.file(), Some(register), guarded).await?;
+        let judged = submit(&self.log, collection, state.file(), Some(edit), guarded).await?;
         let Some(judged) = judged else { return Ok(()) };
-        let copy = kept.unwrap_or_default();
         let edited = Edited { at: self.log.env().now(), copy, judged };
         note(collection, &edited);
         let last = collection.publication();
@@ -242,6 +235,9 @@ async fn compare(
         if best.as_ref().is_none_or(|best| compared.distance() < best.distance()) {
             best = Some(compared);
         }
+        if best.as_ref().is_some_and(|best| best.changes.is_empty()) {
+            break;
+        }
     }
     Ok(best.ok_or_else(|| "there is nothing to compare it with".to_owned()))
 }
@@ -262,7 +258,8 @@ async fn candidates(log: &Log, state: &State) -> Result<Vec<Option<Seq>>> {
 }
 
 /// The movies of the edit that stands in the file while it shows no version: the next one may be made
-/// from it. Its copy is among the newest.
+/// from it. Its copy is among the newest. None of one that was refused: the catalogue never was like
+/// that, which shows beside the movies of now.
 async fn edit_before(log: &Log, state: &State, limits: MovieLimits) -> Result<Option<Snapshot>> {
     let Some(register) = &state.file else { return Ok(None) };
     let (bucket, name) = (log.bucket(), log.name());
@@ -278,12 +275,15 @@ async fn edit_before(log: &Log, state: &State, limits: MovieLimits) -> Result<Op
             continue;
         };
         let (name, sha256) = (name.clone(), Arc::clone(&register.sha256));
+        let now = state.movies.clone();
         let read = move || {
             if genesis::sha256(&found.bytes) != sha256 {
                 return None;
             }
-            let movies = Edit::parse(&name, &found.bytes, limits).ok()?;
-            Some(movies.into_snapshot())
+            let edit = Edit::parse(&name, &found.bytes, limits).ok()?;
+            let changes = edit.changes(&now, usize::MAX)?;
+            guard(edit.count(), now.count(), &changes, now.count()).ok()?;
+            Some(edit.into_snapshot())
         };
         if let Some(movies) = log.env().compute(read).await {
             return Ok(Some(movies));

@@ -13,6 +13,17 @@ async fn replica(world: &World) -> Collection {
     world.with(Options { publish: NO_PAUSE, adopt: EVERY, ..Options::default() }).await
 }
 
+/// A catalogue of these movies, as the file shows it.
+async fn shown(titles: &[&str]) -> (World, Collection) {
+    let world = World::new();
+    let collection = replica(&world).await;
+    for title in titles {
+        put(&collection, title).await;
+    }
+    shows(&world, &collection, titles).await;
+    (world, collection)
+}
+
 /// What became of the edit that is looked for next.
 async fn edited(collection: &Collection, before: Option<&Edited>) -> Edited {
     until("the edit is seen", async || collection.publication().edit.as_ref() != before).await;
@@ -32,12 +43,7 @@ async fn copy_of(world: &World, edited: &Edited) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_is_taken_over_and_kept_and_the_file_shows_the_catalogue() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    for name in ["a", "b", "c"] {
-        put(&collection, name).await;
-    }
-    shows(&world, &collection, &["a", "b", "c"]).await;
+    let (world, collection) = shown(&["a", "b", "c"]).await;
     // As an editor might save it: without "b", with "d", and on fewer lines.
     let edit = text(&["d", "a", "c"]).replace(",\n", ", ");
     world.upload(&edit).await;
@@ -52,12 +58,7 @@ async fn an_edit_is_taken_over_and_kept_and_the_file_shows_the_catalogue() {
 /// store.md's story: an old download with one edit changes one movie and deletes nothing newer.
 #[tokio::test(start_paused = true)]
 async fn an_old_download_with_one_edit_changes_one_movie() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    for name in ["a", "b"] {
-        put(&collection, name).await;
-    }
-    shows(&world, &collection, &["a", "b"]).await;
+    let (world, collection) = shown(&["a", "b"]).await;
     let old = world.file().await.expect("it is there").0;
     put(&collection, "c").await;
     shows(&world, &collection, &["a", "b", "c"]).await;
@@ -76,10 +77,7 @@ async fn an_old_download_with_one_edit_changes_one_movie() {
 
 #[tokio::test(start_paused = true)]
 async fn a_movie_that_was_written_since_goes_before_the_edit() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    put(&collection, "a").await;
-    shows(&world, &collection, &["a"]).await;
+    let (world, collection) = shown(&["a"]).await;
     let old = world.file().await.expect("it is there").0;
     let key = MovieKey::parse("a", crate::key::Year::new(2000).unwrap()).unwrap();
     let newer = Movie::parse(key.clone(), br#"{"by":"api"}"#, MovieLimits::default()).unwrap();
@@ -94,11 +92,7 @@ async fn a_movie_that_was_written_since_goes_before_the_edit() {
 /// Each version differs from the edit in this one movie.
 #[tokio::test(start_paused = true)]
 async fn a_movie_may_be_edited_again_and_again() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    put(&collection, "a").await;
-    put(&collection, "b").await;
-    shows(&world, &collection, &["a", "b"]).await;
+    let (world, collection) = shown(&["a", "b"]).await;
     for number in 0..5 {
         let edit = text(&["a", "b"]).replacen("2000}", &format!("2000,\"edit\":{number}}}"), 1);
         world.upload(&edit).await;
@@ -115,12 +109,7 @@ async fn a_movie_may_be_edited_again_and_again() {
 
 #[tokio::test(start_paused = true)]
 async fn what_an_edit_has_little_in_common_with_is_not_what_it_was_made_from() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    for name in ["a", "b", "c"] {
-        put(&collection, name).await;
-    }
-    shows(&world, &collection, &["a", "b", "c"]).await;
+    let (world, collection) = shown(&["a", "b", "c"]).await;
     // Three changes of what was shown, and three of the empty catalogue at the beginning.
     world.upload(&text(&["a", "b", "c"]).replace("2000}", "2000,\"edited\":true}")).await;
     let adopted = edited(&collection, None).await.judged.expect("it is fine");
@@ -130,10 +119,7 @@ async fn what_an_edit_has_little_in_common_with_is_not_what_it_was_made_from() {
 /// store.md's story: `[{}]` over a full catalogue changes nothing, and is published over.
 #[tokio::test(start_paused = true)]
 async fn a_mishap_changes_nothing_and_does_not_block() {
-    let world = World::new();
-    let collection = replica(&world).await;
-    put(&collection, "a").await;
-    shows(&world, &collection, &["a"]).await;
+    let (world, collection) = shown(&["a"]).await;
     let mut before = None;
     for mishap in ["[{}]", "[]", "", "{", "[{\"name\":\"a\"}]", "\u{feff}[1]"] {
         world.upload(mishap).await;
@@ -144,6 +130,31 @@ async fn a_mishap_changes_nothing_and_does_not_block() {
         before = Some(seen);
     }
     assert_eq!(names(&collection).await, ["a"]);
+}
+
+/// A file of so many movies.
+fn movies(count: usize) -> String {
+    let names: Vec<_> = (0..count).map(|number| format!("m{number:02}")).collect();
+    text(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What was refused never was a version, so nothing is taken to be made from it.
+#[tokio::test(start_paused = true)]
+async fn a_refused_edit_is_no_version() {
+    let world = World::new();
+    world.upload(&movies(30)).await;
+    // It stays in the file, where nothing is published.
+    let collection =
+        world.with(Options { publish: None, adopt: EVERY, ..Options::default() }).await;
+    world.upload(&movies(10)).await;
+    let refused = edited(&collection, None).await;
+    assert!(refused.judged.is_err(), "{refused:?}");
+    let plan = collection.plan_adoption(&refused.copy, MovieLimits::default()).await.unwrap();
+    assert_eq!((plan.stores.len(), plan.deletes.len()), (0, 20));
+    world.upload(&movies(25)).await;
+    let adopted = edited(&collection, Some(&refused)).await.judged.expect("it is fine");
+    assert_eq!((adopted.stored, adopted.deleted), (0, 5));
+    assert_eq!(names(&collection).await.len(), 25);
 }
 
 #[tokio::test(start_paused = true)]
