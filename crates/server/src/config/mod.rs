@@ -21,8 +21,8 @@ mod auth;
 mod caches;
 mod health;
 mod listen;
+mod log;
 mod transfer;
-mod upkeep;
 mod values;
 
 use values::{
@@ -34,10 +34,10 @@ pub use auth::{ActorName, AuthArgs, Kinds, TokenAlgorithm, UserArgs, UserCommand
 pub use caches::CacheArgs;
 pub use health::HealthArgs;
 pub use listen::ListenArgs;
+pub use log::{AdoptArgs, CheckArgs, LogArgs, PruneArgs};
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
-pub use upkeep::{AdoptArgs, PruneArgs};
 
 /// Version and commit of this build.
 pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MOVIES_COMMIT"), ")");
@@ -296,39 +296,6 @@ pub struct TelemetryArgs {
     #[arg(long, value_name = "FILTER", env = "MOVIES_LOG_LEVEL", default_value = "info")]
     #[arg(value_parser = parse_filter)]
     pub log_level: String,
-}
-
-/// Which commits to show.
-#[derive(Clone, Debug, Args)]
-pub struct LogArgs {
-    /// Which bucket.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// The collection
-    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
-    pub filename: String,
-    /// How many commits
-    #[arg(short = 'n', long, value_name = "N", env = "MOVIES_NUMBER", default_value = "20")]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    pub number: u64,
-    /// One JSON object a commit
-    #[arg(long, env = "MOVIES_JSON", value_parser = BoolishValueParser::new())]
-    pub json: bool,
-}
-
-/// What to verify.
-#[derive(Clone, Debug, Args)]
-pub struct CheckArgs {
-    /// Which bucket.
-    #[command(flatten)]
-    pub store: StoreArgs,
-    /// The collection
-    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
-    pub filename: String,
-    /// Every collection of the bucket
-    #[arg(long, env = "MOVIES_ALL", value_parser = BoolishValueParser::new())]
-    #[arg(conflicts_with = "filename")]
-    pub all: bool,
 }
 
 /// For which shell.

@@ -99,8 +99,11 @@ async fn reader(app: &App, headers: &HeaderMap) -> Caller {
 /// What is not well, but keeps nobody from being served; of the collections that the caller may read.
 fn notes(app: &App, caller: &Caller) -> Vec<String> {
     let mut notes = Vec::new();
-    let purges = app.settings().purges.as_ref().map(|purges| purges.figures());
-    if let Some(trouble) = purges.and_then(|purges| purges.trouble) {
+    // It is of no collection, so that only who may see the metrics hears of it.
+    let is_operator =
+        app.settings().health_apart || caller.may(Action::Admin, app.default_collection());
+    let purges = app.settings().purges.as_ref().filter(|_| is_operator);
+    if let Some(trouble) = purges.and_then(|purges| purges.figures().trouble) {
         notes
             .push(format!("caches are not told what has changed, which is tried again: {trouble}"));
     }

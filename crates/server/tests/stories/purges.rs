@@ -11,7 +11,9 @@ use ring::{digest, hmac};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::{Endpoint, Launch, Question, Reply, Server, folder, keep_secret, wait_until};
+use crate::harness::{
+    Answer, Endpoint, Launch, Question, Reply, Server, Users, folder, keep_secret, wait_until,
+};
 
 const HEAT: &str = "/api/movies/Heat/1995";
 const RAN: &str = "/api/movies/Ran/1985";
@@ -319,6 +321,22 @@ fn while_nobody_can_be_told_writes_go_on_and_it_says_so_and_then_makes_up_for_it
     assert!(calls(&server, "ok") > 0);
     assert!(value(&server, "movies_purge_tags_total") >= 3);
     assert_eq!(value(&server, "movies_purge_tags_dropped_total"), 0);
+}
+
+#[test]
+fn what_is_wrong_with_purges_is_for_operators() {
+    let users = Users::of_the_seed("admin");
+    users.add("ann", "open-sesame-1", "writer");
+    let launch = users.serve("memory://").args("--public-read --cdn-ttl 60s");
+    let server = launch.args("--purge hook:http://127.0.0.1:1/{tag}").start();
+    let (admin, ann) =
+        (server.login("testuser", "testpassword"), server.login("ann", "open-sesame-1"));
+    server.ask("PUT", HEAT).bearer(&ann).json("{}").send().is(201);
+    let verbose = || server.ask("GET", "/readyz?verbose");
+    let told = |answer: Answer| answer.is(200).text().contains("caches are not told");
+    wait_until("an admin hears of it", || told(verbose().bearer(&admin).send()));
+    assert!(!told(verbose().bearer(&ann).send()));
+    assert!(!told(verbose().send()));
 }
 
 #[test]

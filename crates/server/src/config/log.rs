@@ -1,4 +1,4 @@
-//! Options of the commands that change a log from outside.
+//! Options of the commands that look into a log, or change it from outside.
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
@@ -6,6 +6,39 @@ use movies_store::prune::Before;
 
 use super::StoreArgs;
 use super::values::before;
+
+/// Which commits to show.
+#[derive(Clone, Debug, Args)]
+pub struct LogArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// How many commits
+    #[arg(short = 'n', long, value_name = "N", env = "MOVIES_NUMBER", default_value = "20")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: u64,
+    /// One JSON object a commit
+    #[arg(long, env = "MOVIES_JSON", value_parser = BoolishValueParser::new())]
+    pub json: bool,
+}
+
+/// What to verify.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Which bucket.
+    #[command(flatten)]
+    pub store: StoreArgs,
+    /// The collection
+    #[arg(long, value_name = "NAME", env = "MOVIES_FILENAME", default_value = "movies.json")]
+    pub filename: String,
+    /// Every collection of the bucket
+    #[arg(long, env = "MOVIES_ALL", value_parser = BoolishValueParser::new())]
+    #[arg(conflicts_with = "filename")]
+    pub all: bool,
+}
 
 /// What to prune.
 #[derive(Clone, Debug, Args)]
