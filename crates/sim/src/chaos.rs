@@ -81,7 +81,7 @@ pub(crate) async fn peer(world: Arc<World>, mut rng: ChaCha12Rng) {
 }
 
 /// A person who edits the published file as it stands: most of the time a little, now and then an old
-/// copy of it, or beyond all reason. Saves whatever stands there by then.
+/// copy of it, what they saved last, or beyond all reason. Saves whatever stands there by then.
 pub(crate) async fn editor(world: Arc<World>, mut rng: ChaCha12Rng) {
     let Some(pause) = world.settings.editor else { return };
     let mut opened = None;
@@ -91,15 +91,19 @@ pub(crate) async fn editor(world: Arc<World>, mut rng: ChaCha12Rng) {
         if opened.is_none() || rng.random_bool(0.8) {
             opened = world.bucket.content(FILE);
         }
-        let Some(old) = &opened else { continue };
+        let Some(old) = opened.clone() else { continue };
         sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
         let edit = match rng.random_range(0..12) {
             0 => Bytes::from_static(b"[{}]"),
             1 => Bytes::from_static(b"[{\"name\":"),
-            _ => edited(old, number, &mut rng),
+            _ => edited(&old, number, &mut rng),
         };
         world.trace.event(format_args!("the editor saves edit {number}"));
-        world.edit(edit);
+        world.edit(&old, edit.clone());
+        // Some never close what they work at, and see nothing of what others write.
+        if rng.random_bool(0.3) {
+            opened = Some(edit);
+        }
     }
 }
 
@@ -119,7 +123,9 @@ fn edited(file: &Bytes, number: u64, rng: &mut ChaCha12Rng) -> Bytes {
             movies.remove(gone);
         }
     }
-    movies.push(format!(r#"{{"name":"Edit {}","year":2000,"edit":{number}}}"#, number % 5));
+    let name = format!(r#"{{"name":"Edit {}""#, number % 5);
+    movies.retain(|movie| !movie.starts_with(&name));
+    movies.push(format!(r#"{name},"year":2000,"edit":{number}}}"#));
     format!("[{}]", movies.join(",")).into()
 }
 

@@ -9,7 +9,8 @@
 
 pub mod bucket;
 pub mod checker;
-pub mod faults;
+pub mod edits;
+mod faults;
 pub mod history;
 pub mod identity;
 pub mod model;

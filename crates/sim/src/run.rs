@@ -34,7 +34,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(600);
 const AUDITOR: Replica = Replica(0);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 13] = [
+pub const MUTANTS: [Mutant; 14] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -47,6 +47,7 @@ pub const MUTANTS: [Mutant; 13] = [
     Mutant::ForgetJudgedInCheckpoint,
     Mutant::ForgetChangeTimeInCheckpoint,
     Mutant::AdoptTwice,
+    Mutant::EditsAreOfNow,
     Mutant::PublishOverEdit,
 ];
 
@@ -141,9 +142,8 @@ async fn simulate(run: Run) -> Report {
     if world.finding().is_none() {
         edition(&world).await.unwrap_or_else(|violation| world.found(violation));
     }
-    if let (None, Some(edit)) = (world.finding(), world.lost_edit()) {
-        let edit = String::from_utf8_lossy(&edit);
-        world.found(Violation(format!("an edit vanished without a copy: {edit}")));
+    if world.finding().is_none() {
+        world.judge_edits().unwrap_or_else(|violation| world.found(violation));
     }
     if world.finding().is_none() {
         soundness(&world).await.unwrap_or_else(|violation| world.found(violation));

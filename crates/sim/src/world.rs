@@ -17,9 +17,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::sleep;
 
 use crate::bucket::{Replica, SimBucket};
+use crate::edits::Edits;
 use crate::faults::Distance;
 use crate::history::History;
-use crate::model::Violation;
+use crate::model::{Violation, violation};
 use crate::settings::Settings;
 use crate::trace::Trace;
 
@@ -36,16 +37,7 @@ pub(crate) struct World {
     lives: BTreeMap<Replica, Life>,
     history: Mutex<History>,
     findings: Mutex<Vec<Violation>>,
-    /// What a person saved over the published file, and what nobody but that person saw of it.
     edits: Mutex<Edits>,
-}
-
-/// Edits of the published file.
-#[derive(Debug, Default)]
-struct Edits {
-    saved: BTreeSet<Bytes>,
-    /// Those that the next one was saved over.
-    last: Option<Bytes>,
 }
 
 /// The published file.
@@ -139,26 +131,24 @@ impl World {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Saves over the published file. An edit of that person's own that still stands there is theirs
-    /// to lose.
-    pub(crate) fn edit(&self, content: Bytes) {
-        let mut edits = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
-        let there = self.bucket.content(FILE);
-        if let Some(there) = there.filter(|there| edits.last.as_ref() == Some(there)) {
-            edits.saved.remove(&there);
-        }
-        edits.saved.insert(content.clone());
-        edits.last = Some(content.clone());
+    /// A person saves over the published file what they made of `opened`.
+    pub(crate) fn edit(&self, opened: &Bytes, content: Bytes) {
+        self.edits().save(self.bucket.content(FILE), opened, &content);
         self.bucket.place(FILE, content);
     }
 
-    /// An edit that stands nowhere any more: neither in the file nor in a copy.
-    pub(crate) fn lost_edit(&self) -> Option<Bytes> {
-        let edits = self.edits.lock().unwrap_or_else(PoisonError::into_inner);
+    /// No edit is lost, and none did what its author did not.
+    pub(crate) fn judge_edits(&self) -> Result<(), Violation> {
         let copies: BTreeSet<Bytes> = self.bucket.contents("movies.json.log/aside/").collect();
-        let there = self.bucket.content(FILE);
-        let is_lost = |edit: &&Bytes| !copies.contains(*edit) && there.as_ref() != Some(*edit);
-        edits.saved.iter().find(is_lost).cloned()
+        if let Some(edit) = self.edits().lost(self.bucket.content(FILE).as_ref(), &copies) {
+            let edit = String::from_utf8_lossy(&edit);
+            return violation!("an edit vanished without a copy: {edit}");
+        }
+        self.edits().judge(&self.bucket.commits())
+    }
+
+    fn edits(&self) -> MutexGuard<'_, Edits> {
+        self.edits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records that a rule was broken; the run ends soon.

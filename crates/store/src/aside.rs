@@ -7,12 +7,30 @@ use bytes::Bytes;
 
 use crate::bucket::{Bucket, Created, Failure};
 use crate::env::Env;
+use crate::error::Result;
 use crate::genesis;
 use crate::key::CollectionName;
 
 /// The folder of a collection's copies, relative to the store.
 pub(crate) fn folder(name: &CollectionName) -> String {
     format!("{name}.log/aside")
+}
+
+/// The names of the last copies, the newest first, relative to the store.
+pub(crate) async fn newest(
+    bucket: &Bucket,
+    name: &CollectionName,
+    count: usize,
+) -> Result<Vec<String>> {
+    let folder = folder(name);
+    let listed = bucket.list(&bucket.path(&folder)).await;
+    let listed = listed.map_err(|failure| failure.into_error("list", &*folder))?;
+    let names = listed.iter().filter_map(|meta| meta.location.filename());
+    let mut names: Vec<_> = names.map(|name| format!("{folder}/{name}")).collect();
+    // They begin with the time.
+    names.sort_unstable_by(|one, other| other.cmp(one));
+    names.truncate(count);
+    Ok(names)
 }
 
 /// Keeps a copy, unless there is one already; gives its name, relative to the store. On a folder it

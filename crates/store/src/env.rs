@@ -69,6 +69,8 @@ pub enum Mutant {
     ForgetChangeTimeInCheckpoint,
     /// An edit is adopted whatever the register says.
     AdoptTwice,
+    /// An edit is taken to be made from the movies of now.
+    EditsAreOfNow,
     /// A file that is not ours is published over.
     PublishOverEdit,
 }

@@ -4,10 +4,13 @@
 //! commit 1 must not fork a log. The file is copied aside before anything is written.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_store::ObjectMeta;
+use serde::Deserializer as _;
+use serde::de::{SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
@@ -47,6 +50,8 @@ pub(crate) struct Census {
     pub(crate) notes: Vec<String>,
     /// How many records are no movies.
     pub(crate) invalid: usize,
+    /// A movie that stands twice, and not alike.
+    pub(crate) twice: Option<MovieKey>,
 }
 
 /// The file as found, or nothing. One that no commit could carry is not read.
@@ -137,38 +142,72 @@ pub(crate) fn read_movies(
     let refuse =
         |reason: String| Error::Unprocessable { object: name.to_string(), reason: reason.into() };
     let text = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    let records: Vec<&RawValue> = serde_json::from_slice(text).map_err(|error| {
+    let mut census = Census::default();
+    let mut records = 0;
+    let take = Each(|record: &RawValue| {
+        census.take(records, record.get(), limits);
+        records += 1;
+    });
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let read = json.deserialize_seq(take).and_then(|()| json.end());
+    read.map_err(|error| {
         refuse(format!("it is no JSON array of objects ({error}); correct it or move it away"))
     })?;
-    let mut census = Census::default();
-    let mut tell = |note: String| {
-        if census.notes.len() < TOLD_MAX {
-            census.notes.push(note);
+    if census.invalid > 0 && census.movies.is_empty() {
+        let first = census.notes.first().map_or("", String::as_str);
+        return Err(refuse(format!("none of its {records} records is a movie ({first})")));
+    }
+    Ok(census)
+}
+
+/// Shows each element of an array as it is read: a list of them would take more memory than the file.
+struct Each<F>(F);
+
+impl<'de, F: FnMut(&'de RawValue)> Visitor<'de> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element()? {
+            (self.0)(element);
         }
-    };
-    for (index, record) in records.iter().enumerate() {
-        let raw = record.get();
-        if is_placeholder(raw) {
-            continue;
+        Ok(())
+    }
+}
+
+impl Census {
+    fn take(&mut self, number: usize, record: &str, limits: MovieLimits) {
+        if is_placeholder(record) {
+            return;
         }
-        match Movie::parse_record(raw.as_bytes(), limits) {
+        match Movie::parse_record(record.as_bytes(), limits) {
             Ok(movie) => {
                 let key = movie.key().clone();
-                if census.movies.insert(key.clone(), movie).is_some() {
-                    tell(format!("record {index}: {key} stands twice; the last one is kept"));
+                let tag = movie.tag();
+                if let Some(first) = self.movies.insert(key.clone(), movie) {
+                    self.tell(format_args!(
+                        "record {number}: {key} stands twice; the last one is kept"
+                    ));
+                    if self.twice.is_none() && first.tag() != tag {
+                        self.twice = Some(key);
+                    }
                 }
             }
             Err(error) => {
-                census.invalid += 1;
-                tell(format!("record {index} is left out: {error}"));
+                self.invalid += 1;
+                self.tell(format_args!("record {number} is left out: {error}"));
             }
         }
     }
-    if census.invalid > 0 && census.movies.is_empty() {
-        let first = census.notes.first().map_or("", String::as_str);
-        return Err(refuse(format!("none of its {} records is a movie ({first})", records.len())));
+
+    fn tell(&mut self, note: fmt::Arguments<'_>) {
+        if self.notes.len() < TOLD_MAX {
+            self.notes.push(note.to_string());
+        }
     }
-    Ok(census)
 }
 
 fn is_placeholder(raw: &str) -> bool {

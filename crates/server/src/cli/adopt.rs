@@ -29,11 +29,10 @@ pub async fn run(args: &AdoptArgs) -> anyhow::Result<ExitCode> {
         replica: default_replica(),
         ..Options::default()
     };
-    let limits = options.movie;
     let store = Store::start(bucket, Env::real(), options).await?;
     let collection = store.open(&name, Absent::Leave).await?.collection();
     let collection = collection.with_context(|| format!("there is no collection {name}"))?;
-    let plan = collection.plan_adoption(&args.copy, limits).await?;
+    let plan = collection.plan_adoption(&args.copy).await?;
     let mut out = BufWriter::new(io::stdout().lock());
     tell_plan(&plan, args.dry_run, &mut out)?;
     if !args.dry_run {
@@ -46,7 +45,7 @@ pub async fn run(args: &AdoptArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn tell_plan(plan: &Plan, dry_run: bool, out: &mut impl Write) -> io::Result<()> {
-    let base = plan.base.map_or("the edit before it".to_owned(), |seq| format!("version {seq}"));
+    let base = plan.base.map_or("an edit before it".to_owned(), |seq| format!("version {seq}"));
     writeln!(out, "compared with {base}, from which it differs least")?;
     let would = if dry_run { "would be " } else { "" };
     name_all(&format!("{would}stored"), &plan.stores, plan.stores.len(), out)?;

@@ -155,11 +155,11 @@ fn about(edit: &Edited) -> Option<String> {
     let copy = &edit.copy;
     match &edit.judged {
         Err(reason) => Some(format!(
-            "an edit of the published file changed nothing: {reason}; it is kept as {copy}, and \
-             `movies-api adopt {copy}` takes it over in spite of that"
+            "an edit of the published file changed nothing: {reason}; it is kept as {copy}, and if \
+             it was meant, `movies-api adopt {copy}` takes over what it can"
         )),
         Ok(Adopted { stored: 0, deleted: 0, lost: 0, .. }) => Some(format!(
-            "an edit of the published file changed nothing: it is an older version; it is kept as {copy}"
+            "an edit of the published file changed nothing: it has nothing new; it is kept as {copy}"
         )),
         Ok(Adopted { lost: 0, .. }) => None,
         Ok(Adopted { lost, lost_first, .. }) => {

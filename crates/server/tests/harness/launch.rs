@@ -238,6 +238,15 @@ impl Server {
         self.get("/api/movies").is(200).json().as_array().expect("an array").len()
     }
 
+    /// The value of the one sample of `/metrics` that begins so.
+    #[track_caller]
+    pub(crate) fn metric(&self, sample: &str) -> u64 {
+        let metrics = self.get("/metrics").is(200);
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(sample));
+        let line = line.unwrap_or_else(|| panic!("no {sample} in {}", metrics.text()));
+        line.trim().parse().expect("a count is a whole number")
+    }
+
     /// The next line of standard output.
     #[track_caller]
     pub(crate) fn next_line(&mut self) -> String {

@@ -1,7 +1,9 @@
 //! People go on editing `movies.json`, beside a running service.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use movies_sim::s3::{S3Options, S3Server};
 use serde_json::Value;
@@ -82,10 +84,41 @@ fn a_mishap_is_refused_and_told_and_taken_over_on_purpose() {
     assert!(trial.stdout.contains("compared with version"), "{}{}", trial.stdout, trial.stderr);
     assert_eq!(server.count(), 1);
     adopt("");
-    // Made from the empty catalogue that the log was born with, it changes nothing even so.
-    assert_eq!(server.count(), 1);
+    // It has nothing in common with what the file showed: on purpose it stands instead.
+    assert_eq!(server.count(), 0);
     let none = Launch::command("adopt").args("movies.json.log/commit/1").arg("--store");
     none.arg(home.path()).refuses(&["no copy of movies.json"]);
+}
+
+/// Many programs write a file where it is, not beside it: whoever looks sees the beginning first.
+#[test]
+fn a_file_that_is_half_written_is_waited_for() {
+    let home = folder();
+    let server = serve(home.path());
+    server.put("/api/movies/Heat/1995", "{}").is(201);
+    let text = shown(&server, home.path());
+    let edit = text.replace("1995", "1995,\"director\":\"Michael Mann\"");
+    let (beginning, rest) = edit.split_at(edit.len() / 2);
+    let path = home.path().join("movies.json");
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(beginning.as_bytes()).unwrap();
+    // There is something to publish meanwhile.
+    server.put("/api/movies/Ran/1985", "{}").is(201);
+    let looks = || server.metric("movies_bucket_requests_total{verb=\"head\",outcome=\"ok\"}");
+    let before = looks();
+    wait_until("it is looked at", || looks() > before + 5);
+    file.write_all(rest.as_bytes()).unwrap();
+    drop(file);
+    wait_until("it is there", || server.get("/api/movies").text().contains("Michael Mann"));
+    assert!(shown(&server, home.path()).contains("Ran"));
+    assert!(copies(home.path()).iter().all(|copy| copy != beginning));
+    assert_eq!(notes(&server), "[]");
+
+    // What stays like that is told in the end.
+    let file = fs::File::create(&path).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(61)).unwrap();
+    wait_until("it is told", || notes(&server).contains("no JSON array"));
+    shown(&server, home.path());
 }
 
 #[test]

@@ -278,16 +278,8 @@ fn a_write_whose_outcome_is_unknown_is_purged() {
     assert_eq!(provider.tags(), expected);
 }
 
-/// The value of the one sample that begins so.
-#[track_caller]
-fn value(server: &Server, sample: &str) -> u64 {
-    let metrics = server.get("/metrics").is(200);
-    let line = metrics.text().lines().find_map(|line| line.strip_prefix(sample));
-    line.unwrap_or_else(|| panic!("no {sample}")).trim().parse().unwrap()
-}
-
 fn calls(server: &Server, outcome: &str) -> u64 {
-    value(server, &format!("movies_purge_calls_total{{outcome=\"{outcome}\"}}"))
+    server.metric(&format!("movies_purge_calls_total{{outcome=\"{outcome}\"}}"))
 }
 
 #[test]
@@ -307,7 +299,7 @@ fn while_nobody_can_be_told_writes_go_on_and_it_says_so_and_then_makes_up_for_it
     let notes = server.get("/readyz?verbose").is(200).json();
     let told = notes["notes"][0].as_str().unwrap();
     assert!(told.starts_with("caches are not told what has changed"), "{told}");
-    assert!(value(&server, "movies_purge_tags_waiting") > 0);
+    assert!(server.metric("movies_purge_tags_waiting") > 0);
     server.says("purges go on");
     provider.was_asked(5);
     let asked = provider.asked();
@@ -319,8 +311,8 @@ fn while_nobody_can_be_told_writes_go_on_and_it_says_so_and_then_makes_up_for_it
     }
     assert_eq!((calls(&server, "failed"), calls(&server, "refused")), (2, 2));
     assert!(calls(&server, "ok") > 0);
-    assert!(value(&server, "movies_purge_tags_total") >= 3);
-    assert_eq!(value(&server, "movies_purge_tags_dropped_total"), 0);
+    assert!(server.metric("movies_purge_tags_total") >= 3);
+    assert_eq!(server.metric("movies_purge_tags_dropped_total"), 0);
 }
 
 #[test]
@@ -369,7 +361,7 @@ fn over_the_rate_the_collection_s_tag_stands_for_its_movies() {
     let second: BTreeSet<_> = provider.asked().iter().skip(1).flat_map(tags_of).collect();
     assert_eq!(second, set(&[&movies, &lists]));
     assert_eq!(calls(&server, "limited"), 1);
-    assert!(value(&server, "movies_purge_widened_total") >= 1);
+    assert!(server.metric("movies_purge_widened_total") >= 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::apply;
 use crate::checkpoint::Checkpointer;
 use crate::commit::{
-    Action, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Code, Commit, GROUP_OPS_MAX, Group, Outcome,
+    Action, COMMIT_OPS_MAX, Code, Commit, GROUP_BYTES_MAX, GROUP_OPS_MAX, Group, Outcome,
 };
 use crate::committer::{Claim, Committer, Submission, Verdict};
 use crate::env::Mutant;
@@ -389,12 +389,12 @@ impl Collection {
     fn enqueue(&self, group: Group) -> Result<(Arc<Claim>, oneshot::Receiver<Result<Verdict>>)> {
         let shared = &self.inner.shared;
         let (bytes, ops) = (group.encoded_len(), group.ops.len());
-        if !(1..=GROUP_OPS_MAX).contains(&ops) || bytes > COMMIT_BYTES_MAX / 2 {
+        if !(1..=GROUP_OPS_MAX).contains(&ops) || bytes > GROUP_BYTES_MAX {
             return Err(Error::Unprocessable {
                 object: self.name().to_string(),
                 reason: format!(
-                    "one request may carry 1 to {GROUP_OPS_MAX} changes and {} bytes; send it in parts",
-                    COMMIT_BYTES_MAX / 2
+                    "one request may carry 1 to {GROUP_OPS_MAX} changes and {GROUP_BYTES_MAX} bytes; \
+                     send it in parts"
                 )
                 .into(),
             });

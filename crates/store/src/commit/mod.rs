@@ -24,6 +24,8 @@ pub const UNTIL_WINDOW: u64 = 1_024;
 pub const COMMIT_OPS_MAX: usize = 10_000;
 /// The largest commit object, in bytes.
 pub const COMMIT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most bytes of a group, encoded.
+pub const GROUP_BYTES_MAX: usize = COMMIT_BYTES_MAX / 2;
 /// The most ops of one group.
 pub const GROUP_OPS_MAX: usize = 10_000;
 /// The most idempotency keys that a state keeps; the oldest go first.

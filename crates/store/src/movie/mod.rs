@@ -30,6 +30,11 @@ pub struct MovieLimits {
     pub depth: usize,
 }
 
+impl MovieLimits {
+    /// The widest that anybody may set.
+    pub const WIDEST: Self = Self { bytes: 16 * 1024 * 1024, depth: 256 };
+}
+
 impl Default for MovieLimits {
     fn default() -> Self {
         Self { bytes: MOVIE_BYTES_MAX, depth: DEPTH_MAX }

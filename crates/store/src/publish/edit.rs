@@ -25,19 +25,20 @@ pub(super) struct Edit {
 
 impl Edit {
     /// Reads one. A record that is no movie spoils the whole file: left out, it would delete the
-    /// movie whose place it has.
+    /// movie whose place it has. So does a movie that stands twice, and not alike: nobody can tell
+    /// which is meant.
     ///
     /// # Errors
     /// What is wrong, in words.
-    pub(super) fn parse(
-        name: &CollectionName,
-        text: &Bytes,
-        limits: MovieLimits,
-    ) -> Result<Self, String> {
-        let census = genesis::read_movies(name, text, limits).map_err(|error| match error {
+    pub(super) fn parse(name: &CollectionName, text: &Bytes) -> Result<Self, String> {
+        let census = genesis::read_movies(name, text, MovieLimits::WIDEST);
+        let census = census.map_err(|error| match error {
             Error::Unprocessable { reason, .. } => reason.to_string(),
             other => other.to_string(),
         })?;
+        if let Some(twice) = census.twice {
+            return Err(format!("{twice} stands twice in it, and not alike"));
+        }
         if census.invalid > 0 {
             let first = census.notes.iter().find(|note| note.contains("left out"));
             let (first, count) = (first.map_or("", |note| note), census.invalid);
@@ -52,6 +53,11 @@ impl Edit {
     pub(super) fn into_snapshot(self) -> Snapshot {
         let stored = |(key, movie)| (key, Some((movie, Seq::ZERO)));
         Snapshot::default().with(&self.movies.into_iter().map(stored).collect(), Seq::ZERO)
+    }
+
+    /// Of one of its movies; none of what it has not.
+    pub(super) fn tag(&self, key: &MovieKey) -> Option<MovieTag> {
+        self.movies.get(key).map(Movie::tag)
     }
 
     pub(super) fn count(&self) -> usize {
@@ -98,20 +104,35 @@ impl Edit {
     }
 }
 
+/// Refuses changes that no request would be allowed: of movies that are over the limits.
+///
+/// # Errors
+/// Which movie, and what it is over, in words.
+pub(super) fn check_limits(changes: &[Change], limits: MovieLimits) -> Result<(), String> {
+    for movie in changes.iter().filter_map(|change| change.movie.as_ref()) {
+        Movie::parse_record(movie.json(), limits)
+            .map_err(|error| format!("{} is refused: {error}", movie.key()))?;
+    }
+    Ok(())
+}
+
 /// Refuses what looks like a mishap rather than an edit: nothing left of the catalogue as it stands,
-/// whatever it was made from, or a tenth of that missing.
+/// whatever it was made from.
 ///
 /// # Errors
 /// What it looks like, in words.
-pub(super) fn guard(
-    count: usize,
-    standing: u64,
-    changes: &[Change],
-    base_count: u64,
-) -> Result<(), String> {
+pub(super) fn guard_emptiness(count: usize, standing: u64) -> Result<(), String> {
     if count == 0 && standing > 0 {
         return Err(format!("it has no movie left of {standing}"));
     }
+    Ok(())
+}
+
+/// And a tenth of the movies missing that it was made from.
+///
+/// # Errors
+/// What it looks like, in words.
+pub(super) fn guard_deletions(changes: &[Change], base_count: u64) -> Result<(), String> {
     let deletions = changes.iter().filter(|change| change.movie.is_none()).count() as u64;
     let most = DELETIONS_MIN.max(base_count / DELETIONS_SHARE);
     if deletions > most {
@@ -130,7 +151,7 @@ mod tests {
 
     fn parse(text: &str) -> Result<Edit, String> {
         let text = Bytes::copy_from_slice(text.as_bytes());
-        Edit::parse(&CollectionName::default(), &text, MovieLimits::default())
+        Edit::parse(&CollectionName::default(), &text)
     }
 
     /// Movies by number, each of a version.
@@ -153,7 +174,7 @@ mod tests {
             assert!(error.contains(word), "{text}: {error}");
         }
         let empty = parse("[{}]").expect("a placeholder is none").count();
-        assert!(guard(empty, 0, &[], 0).is_ok() && guard(empty, 1, &[], 0).is_err());
+        assert!(guard_emptiness(empty, 0).is_ok() && guard_emptiness(empty, 1).is_err());
     }
 
     #[test]
@@ -170,11 +191,9 @@ mod tests {
             let base = parse(&file(&all(before))).expect("movies").into_snapshot();
             let edit = parse(&file(&all(after))).expect("movies");
             let changes = edit.changes(&base, NO_LIMIT).expect("no limit");
-            assert_eq!(
-                guard(edit.count(), base.count(), &changes, base.count()).is_ok(),
-                is_fine,
-                "{before} {after}"
-            );
+            let guarded = guard_emptiness(edit.count(), base.count())
+                .and_then(|()| guard_deletions(&changes, base.count()));
+            assert_eq!(guarded.is_ok(), is_fine, "{before} {after}");
         }
     }
 

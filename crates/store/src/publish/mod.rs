@@ -43,7 +43,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 const FOREIGN_LOOK: Duration = Duration::from_secs(30);
 /// How often one publication looks anew at a file that changes under its hands.
 const LOOKS_MAX: u32 = 4;
-/// A file over this that is not ours is told, but not copied.
+/// A file over this that is not ours is told, but not copied; a copy over this was not made by us.
 const FOREIGN_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How many checkpoints are asked whether an unknown content is theirs.
 const MANIFESTS_MAX: usize = 400;
@@ -98,6 +98,13 @@ impl Edition {
     }
 }
 
+/// An edition that was tried to be written.
+struct Tried {
+    seq: Seq,
+    version: Version,
+    sha256: Arc<str>,
+}
+
 /// Publishes the newest checkpoint's movies, one at a time.
 pub(crate) struct Publisher {
     log: Log,
@@ -114,7 +121,7 @@ pub(crate) struct Publisher {
     unseen: Option<Version>,
     next: Option<Edition>,
     /// The last editions that it tried to write: one may arrive late, when its checkpoint is gone.
-    tried: VecDeque<(Seq, Arc<str>)>,
+    tried: VecDeque<Tried>,
     not_before: Option<Instant>,
     failures: u32,
     /// Whether a publication may have been cut off, with an edit in its hands.
@@ -196,10 +203,11 @@ impl Publisher {
     async fn bring_edition(&mut self, collection: &Collection) {
         let env = self.log.env().clone();
         let began = env.instant();
-        if let Some(Edition { seq, sha256, .. }) = &self.next
-            && self.tried.back().is_none_or(|(last, _)| last != seq)
+        if let Some(Edition { seq, version, sha256, .. }) = &self.next
+            && self.tried.back().is_none_or(|last| last.seq != *seq)
         {
-            self.tried.push_back((*seq, Arc::clone(sha256)));
+            let (seq, version, sha256) = (*seq, *version, Arc::clone(sha256));
+            self.tried.push_back(Tried { seq, version, sha256 });
             if self.tried.len() > TRIED_MAX {
                 self.tried.pop_front();
             }

@@ -9,7 +9,6 @@ use crate::aside;
 use crate::bucket::{Failure, Found, Got};
 use crate::collection::Collection;
 use crate::error::{Error, Result};
-use crate::key::Seq;
 
 impl Publisher {
     /// Brings aside what a publication had in its hands that was cut off, on a folder, between its
@@ -75,9 +74,8 @@ impl Publisher {
         let state = collection.latest();
         let is_recorded = state.file().is_some_and(|register| register.sha256 == sha256);
         // What was ours longer ago may have been put back by somebody.
-        let published = state.file().map_or(Seq::ZERO, |register| register.seq);
         let mut kept = None;
-        if !is_recorded && self.edition_of(&sha256, published).await?.is_none() {
+        if !is_recorded && self.edition_of(&sha256, state.file(), state.version).await?.is_none() {
             let fits = |bytes| bytes <= FOREIGN_BYTES_MAX;
             match bucket.get_if(claimed, env, fits).await.map_err(unavailable("read"))? {
                 Got::Found(Found { bytes, .. }) => {

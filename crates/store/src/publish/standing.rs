@@ -6,16 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_store::ObjectMeta;
 
-use super::{FOREIGN_BYTES_MAX, Foreign, LOOKS_MAX, MANIFESTS_MAX, Publisher, tag};
+use super::edit::Edit;
+use super::{FOREIGN_BYTES_MAX, Foreign, LOOKS_MAX, MANIFESTS_MAX, Publisher, Tried, tag};
 use crate::aside;
-use crate::bucket::{Found, Got, is_same};
+use crate::bucket::{Found, Got, is_same, modified_at};
 use crate::checkpoint::load;
 use crate::collection::{Collection, Freshness};
 use crate::commit::FileRegister;
 use crate::env::Mutant;
 use crate::error::{Error, Result};
-use crate::key::Seq;
+use crate::key::{Seq, Version};
 use crate::state::State;
+
+/// On a folder, what is no JSON array and younger than this may not be all yet.
+const UNFINISHED_MS: u64 = 60_000;
 
 /// What stands where the file should.
 enum Standing {
@@ -53,7 +57,7 @@ impl Publisher {
             }
             let seen = self.head().await?;
             let known = collection.publication().foreign;
-            match self.examine(seen, state.file(), known.as_ref()).await? {
+            match self.examine(seen, &state, known.as_ref()).await? {
                 Standing::Ours(seen) => return Ok(Settled::Ours(seen)),
                 Standing::Moving => return Ok(Settled::Moving),
                 Standing::Known(known) => return Ok(Settled::Foreign(known)),
@@ -63,16 +67,24 @@ impl Publisher {
                 Standing::Foreign(seen, _) if self.log.env().has(Mutant::PublishOverEdit) => {
                     return Ok(Settled::Ours(Some(seen)));
                 }
-                Standing::Foreign(seen, edit) => match (self.keep(&seen).await?, self.adopts_every)
-                {
-                    (Some((copy, content)), Some(_)) => {
-                        self.adopt(collection, &state, edit, copy, content).await?;
-                    }
-                    (kept, _) => {
-                        let copy = kept.map(|(copy, _)| copy);
+                Standing::Foreign(seen, to) => {
+                    let content = self.read(&seen).await?;
+                    let Some(content) = content.clone().filter(|_| self.adopts_every.is_some())
+                    else {
+                        let copy = match content {
+                            Some(content) => Some(self.keep(content).await?),
+                            None => None,
+                        };
                         return Ok(Settled::Foreign(self.tell(collection, &seen, copy)));
+                    };
+                    let (name, text) = (self.log.name().clone(), content.clone());
+                    let edit = self.log.env().compute(move || Edit::parse(&name, &text)).await;
+                    if edit.is_err() && self.may_be_unfinished(&seen) {
+                        return Ok(Settled::Moving);
                     }
-                },
+                    let copy = self.keep(content).await?;
+                    self.adopt(collection, &state, to, copy, edit).await?;
+                }
             }
         }
         Ok(Settled::Moving)
@@ -94,9 +106,10 @@ impl Publisher {
     async fn examine(
         &self,
         seen: Option<ObjectMeta>,
-        register: Option<&FileRegister>,
+        state: &State,
         known: Option<&Foreign>,
     ) -> Result<Standing> {
+        let register = state.file();
         let Some(seen) = seen else { return Ok(Standing::Ours(None)) };
         let recorded = register.and_then(|register| register.etag.as_deref());
         if recorded.is_some() && recorded == tag(&seen) {
@@ -117,8 +130,7 @@ impl Publisher {
             let etag = tag(&seen).map(Into::into);
             return Ok(Standing::Unrecorded(FileRegister { etag, ..register.clone() }));
         }
-        let published = register.map_or(Seq::ZERO, |register| register.seq);
-        let edition = self.edition_of(&sha256, published).await?;
+        let edition = self.edition_of(&sha256, register, state.version).await?;
         let etag = tag(&seen).map(Into::into);
         Ok(match edition {
             Some(seq) => Standing::Unrecorded(FileRegister { etag, sha256, seq }),
@@ -127,19 +139,33 @@ impl Publisher {
         })
     }
 
-    /// The commit after `published` after which the movies were as a content shows them, if this log
-    /// ever wrote it: tried by this replica, or of a checkpoint.
-    pub(super) async fn edition_of(&self, sha256: &str, published: Seq) -> Result<Option<Seq>> {
-        let mut tried = self.tried.iter().rev().filter(|(seq, _)| *seq > published);
-        if let Some((seq, _)) = tried.find(|(_, tried)| **tried == *sha256) {
-            return Ok(Some(*seq));
+    /// The commit after which the movies were as a content shows them, if this log may have written
+    /// it since what the register says: tried by this replica, or of a checkpoint. `version`: of now.
+    pub(super) async fn edition_of(
+        &self,
+        sha256: &str,
+        register: Option<&FileRegister>,
+        version: Version,
+    ) -> Result<Option<Seq>> {
+        let published = register.map_or(Seq::ZERO, |register| register.seq);
+        let is_edit = register.is_some_and(|register| register.seq == Seq::ZERO);
+        let mut tried = self.tried.iter().rev();
+        let is_it = |tried: &&Tried| {
+            let is_later = tried.seq > published && (!is_edit || tried.version == version);
+            is_later && *tried.sha256 == *sha256
+        };
+        if let Some(tried) = tried.find(is_it) {
+            return Ok(Some(tried.seq));
         }
         let later =
             load::list(&self.log).await?.into_iter().filter(|listed| listed.seq > published);
         for listed in later.take(MANIFESTS_MAX) {
             match load::manifest(&self.log, listed.seq).await {
                 Ok(Some(manifest)) if *manifest.sha256 == *sha256 => {
-                    return Ok(Some(manifest.seq));
+                    // What is older than the edit in the file was put back by somebody.
+                    let is_since =
+                        manifest.file.as_ref() == register || manifest.version == version;
+                    return Ok(Some(manifest.seq).filter(|_| !is_edit || is_since));
                 }
                 Ok(_) => {}
                 // A damaged one is told where checkpoints are read; it recognises nothing.
@@ -150,21 +176,33 @@ impl Publisher {
         Ok(None)
     }
 
-    /// Keeps a copy of a file that is not ours: where, and what it holds. Nothing of one that is too
-    /// large for a copy.
-    async fn keep(&self, seen: &ObjectMeta) -> Result<Option<(Arc<str>, Bytes)>> {
-        let (bucket, object) = (self.log.bucket(), self.log.name());
-        let path = bucket.path(object.as_str());
+    /// What a file that is not ours holds; nothing of one that is too large for a copy.
+    async fn read(&self, seen: &ObjectMeta) -> Result<Option<Bytes>> {
+        let (bucket, object) = (self.log.bucket(), self.log.name().as_str());
+        let path = bucket.path(object);
         let got = bucket.get_if(&path, self.log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
-        let got = got.map_err(|failure| failure.into_error("read", object.as_str()))?;
-        let Got::Found(Found { bytes: content, meta }) = got else { return Ok(None) };
+        let got = got.map_err(|failure| failure.into_error("read", object))?;
+        let Got::Found(Found { bytes, meta }) = got else { return Ok(None) };
         if !is_same(&meta, seen) {
-            return Err(Error::unavailable("read", object.as_str(), "it changes right now"));
+            return Err(Error::unavailable("read", object, "it changes right now"));
         }
-        let kept = aside::keep(bucket, object, self.log.env(), content.clone()).await;
+        Ok(Some(bytes))
+    }
+
+    /// Whether somebody may still be at it: a program that writes a file where it is, rather than
+    /// beside it, shows the beginning first.
+    fn may_be_unfinished(&self, seen: &ObjectMeta) -> bool {
+        let age_ms = self.log.env().now().0 - modified_at(seen).0;
+        self.log.is_folder() && age_ms.unsigned_abs() < UNFINISHED_MS
+    }
+
+    /// Keeps a copy: where.
+    async fn keep(&self, content: Bytes) -> Result<Arc<str>> {
+        let (bucket, object) = (self.log.bucket(), self.log.name());
+        let kept = aside::keep(bucket, object, self.log.env(), content).await;
         let kept =
             kept.map_err(|failure| failure.into_error("create a copy in", aside::folder(object)))?;
-        Ok(Some((kept.into(), content)))
+        Ok(kept.into())
     }
 
     /// Tells, once, of a file that stays as it is.

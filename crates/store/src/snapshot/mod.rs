@@ -12,7 +12,7 @@ use imbl::OrdMap;
 use tokio::sync::OnceCell;
 
 use crate::gzip::Whole;
-use crate::key::{MovieKey, Seq, Year};
+use crate::key::{MovieKey, MovieTag, Seq, Year};
 use crate::movie::Movie;
 use crate::page::{ARRAY_CLOSE, ARRAY_OPEN, COMMA, Cutter, EMPTY_ARRAY, PAGE_BYTES_MIN, Page, Row};
 
@@ -121,6 +121,11 @@ impl Snapshot {
     pub fn get(&self, key: &MovieKey) -> Option<Row> {
         let (_, page) = self.pages.get_prev(key)?;
         page.row(page.find(key).ok()?)
+    }
+
+    /// The tag of one movie.
+    pub(crate) fn tag(&self, key: &MovieKey) -> Option<MovieTag> {
+        self.get(key).map(|row| MovieTag::of(&row.json))
     }
 
     /// The movies that match, in key order, found as they are taken.

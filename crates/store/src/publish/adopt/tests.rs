@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::tests::{NO_PAUSE, World, put, shows, text, until};
 use super::*;
-use crate::movie::Movie;
+use crate::movie::{Movie, MovieLimits};
 use crate::{Env, Options};
 
 const EVERY: Option<Duration> = Some(Duration::from_millis(50));
@@ -149,7 +149,7 @@ async fn a_refused_edit_is_no_version() {
     world.upload(&movies(10)).await;
     let refused = edited(&collection, None).await;
     assert!(refused.judged.is_err(), "{refused:?}");
-    let plan = collection.plan_adoption(&refused.copy, MovieLimits::default()).await.unwrap();
+    let plan = collection.plan_adoption(&refused.copy).await.unwrap();
     assert_eq!((plan.stores.len(), plan.deletes.len()), (0, 20));
     world.upload(&movies(25)).await;
     let adopted = edited(&collection, Some(&refused)).await.judged.expect("it is fine");
@@ -200,6 +200,145 @@ async fn two_replicas_adopt_an_edit_once() {
     assert_eq!(adoptions, 20);
     let told = |collection: &Collection| collection.meters().edits_adopted.get();
     assert_eq!(told(&one) + told(&two), 20);
+}
+
+/// The version that was opened has no checkpoint any more; the log tells it all the same.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_was_opened_long_ago_deletes_nothing_that_came_since() {
+    let (world, collection) = shown(&["a", "b", "c"]).await;
+    let (opened, version) = (world.file().await.expect("it is there").0, collection.latest().seq());
+    let titles: Vec<_> = ["a", "b", "c"].into_iter().map(str::to_owned).collect();
+    let titles: Vec<_> =
+        titles.into_iter().chain((0..12).map(|it| format!("later {it:02}"))).collect();
+    for count in 4..=titles.len() {
+        let titles: Vec<_> = titles.iter().take(count).map(String::as_str).collect();
+        put(&collection, titles[count - 1]).await;
+        shows(&world, &collection, &titles).await;
+    }
+    let log = Log::new(world.bucket.clone(), collection.name().clone(), Env::real());
+    let kept = crate::checkpoint::load::list(&log).await.unwrap();
+    assert!(kept.len() < 5 && kept.iter().all(|kept| kept.seq > version), "{kept:?}");
+    world.upload(&opened.replace(r#""b","year":2000"#, r#""b","year":2000,"rating":9"#)).await;
+    let adopted = edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!((adopted.stored, adopted.deleted, adopted.lost), (1, 0, 0));
+    assert_eq!(names(&collection).await, titles);
+}
+
+/// Who saves again what they have open has seen nothing of what became of it.
+#[tokio::test(start_paused = true)]
+async fn a_movie_that_lost_loses_again_when_the_same_text_is_saved_with_more() {
+    let (world, collection) = shown(&["a", "b"]).await;
+    let opened = world.file().await.expect("it is there").0;
+    let key = MovieKey::parse("a", crate::key::Year::new(2000).unwrap()).unwrap();
+    let newer = Movie::parse(key.clone(), br#"{"by":"api"}"#, MovieLimits::default()).unwrap();
+    collection.submit(Group::of(Action::Put(newer.clone())), OP_DEADLINE).await.unwrap();
+    let first = opened.replace(r#""a","year":2000"#, r#""a","year":2000,"by":"editor""#);
+    let first = first.replace(r#""b","year":2000"#, r#""b","year":2000,"by":"editor""#);
+    world.upload(&first).await;
+    let seen = edited(&collection, None).await;
+    let adopted = seen.judged.clone().expect("it is fine");
+    assert_eq!((adopted.stored, adopted.lost), (1, 1));
+    put(&collection, "c").await;
+    world.upload(&first.replace("\n]", ",\n{\"name\":\"d\",\"year\":2000}\n]")).await;
+    let adopted = edited(&collection, Some(&seen)).await.judged.expect("it is fine");
+    assert_eq!((adopted.base, adopted.stored, adopted.deleted), (None, 1, 0));
+    assert_eq!(names(&collection).await, ["a", "b", "c", "d"]);
+    assert_eq!(collection.latest().movies().get(&key).expect("there").json, *newer.json());
+}
+
+/// What one commit cannot carry is refused, and the next edition takes its place.
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_is_too_large_does_not_block() {
+    let world = World::new();
+    let limits = MovieLimits::WIDEST;
+    let options = Options { publish: NO_PAUSE, adopt: EVERY, movie: limits, ..Options::default() };
+    let collection = world.with(options).await;
+    put(&collection, "a").await;
+    shows(&world, &collection, &["a"]).await;
+    let large = "x".repeat(12 << 20);
+    let movie = |name| format!("{{\"name\":\"{name}\",\"year\":2000,\"text\":\"{large}\"}}");
+    let edit = format!("[{},{},{}]", movie("a"), movie("b"), movie("c"));
+    world.upload(&edit).await;
+    let seen = edited(&collection, None).await;
+    let reason = seen.judged.expect_err("it is over what a group may carry");
+    assert!(reason.contains("import it"), "{reason}");
+    shows(&world, &collection, &["a"]).await;
+    let refused = collection.plan_adoption(&seen.copy).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("import it")));
+    assert_eq!(names(&collection).await, ["a"]);
+}
+
+/// The limits are for what an edit changes; what was written under wider ones may stay.
+#[tokio::test(start_paused = true)]
+async fn only_what_an_edit_changes_must_be_within_the_limits() {
+    let world = World::new();
+    let wide =
+        world.with(Options { movie: MovieLimits::WIDEST, publish: NO_PAUSE, ..Options::default() });
+    let wide = wide.await;
+    let long = format!("{{\"text\":\"{}\"}}", "x".repeat(100_000));
+    let key = MovieKey::parse("long", crate::key::Year::new(2000).unwrap()).unwrap();
+    let movie = Movie::parse(key, long.as_bytes(), MovieLimits::WIDEST).unwrap();
+    wide.submit(Group::of(Action::Put(movie)), OP_DEADLINE).await.unwrap();
+    put(&wide, "short").await;
+    until("it is shown", async || {
+        world.file().await.is_some_and(|(file, _)| file.contains("short"))
+    })
+    .await;
+    let narrow = replica(&world).await;
+    let file = world.file().await.expect("it is there").0;
+    world
+        .upload(&file.replace(r#""short","year":2000"#, r#""short","year":2000,"rating":9"#))
+        .await;
+    let seen = edited(&narrow, None).await;
+    assert_eq!(seen.judged.clone().expect("it is fine").stored, 1);
+    world.upload(&file.replace("xxx", "xyx")).await;
+    let refused = edited(&narrow, Some(&seen)).await.judged.expect_err("it is too long");
+    assert!(refused.contains("long (2000) is refused"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_movie_that_stands_twice_and_not_alike_is_no_edit() {
+    let (world, collection) = shown(&["a"]).await;
+    let twice = r#"[{"name":"a","year":2000,"rating":9},{"name":"a","year":2000}]"#;
+    world.upload(twice).await;
+    let seen = edited(&collection, None).await;
+    let reason = seen.judged.clone().expect_err("which is meant?");
+    assert!(reason.contains("a (2000) stands twice"), "{reason}");
+    let alike = r#"[{"name":"a","year":2000,"rating":9},{"name":"a","year":2000,"rating":9}]"#;
+    world.upload(alike).await;
+    let adopted = edited(&collection, Some(&seen)).await.judged.expect("it is clear");
+    assert_eq!(adopted.stored, 1);
+}
+
+/// Right after an edit the file that was there before is no edition that came late.
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_put_back_is_told() {
+    let (world, collection) = shown(&["a"]).await;
+    let before = world.file().await.expect("it is there").0;
+    drop(collection);
+    let collection =
+        world.with(Options { publish: None, adopt: EVERY, ..Options::default() }).await;
+    world.upload(&text(&["a", "b"])).await;
+    let seen = edited(&collection, None).await;
+    assert_eq!(seen.judged.as_ref().map(|adopted| adopted.stored), Ok(1));
+    world.upload(&before).await;
+    let back = edited(&collection, Some(&seen)).await;
+    assert_eq!(copy_of(&world, &back).await, before);
+    assert_eq!(names(&collection).await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_copy_can_be_taken_over_on_purpose() {
+    let (_world, collection) = shown(&["a"]).await;
+    for name in [
+        "movies.json.log/commit/1",
+        "movies.json.log/aside/../commit/1",
+        "movies.json.log/aside//x",
+        "x",
+    ] {
+        let refused = collection.plan_adoption(name).await;
+        assert!(refused.is_err_and(|error| error.to_string().contains("no copy of")), "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
