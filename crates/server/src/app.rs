@@ -83,6 +83,8 @@ pub struct Settings {
     pub https: bool,
     /// Reads may be this old; told in `GET /api`.
     pub max_staleness: Option<Duration>,
+    /// While the bucket does not answer, reads may be this old; told in `GET /api`.
+    pub serve_stale: Option<Duration>,
     /// Where clients reach this service, where the operator says so.
     pub public_url: Option<String>,
     /// Version and commit of this build, told in `GET /api`.
@@ -110,6 +112,7 @@ impl Default for Settings {
             trusted_proxies: TrustedProxies::default(),
             https: false,
             max_staleness: None,
+            serve_stale: None,
             public_url: None,
             build: env!("CARGO_PKG_VERSION"),
         }

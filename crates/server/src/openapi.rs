@@ -182,6 +182,10 @@ pub(crate) struct ReadHeaders {
         example = "Fri, 16 Jul 2010 00:00:00 GMT"
     )]
     if_modified_since: Option<String>,
+    /// A version that the answer must have seen, as `Movies-Version` told it; 503 where there is none
+    /// as late. Reads own writes on any replica, also where reads may be old.
+    #[param(required = false, nullable = false, rename = "Movies-Min-Version", minimum = 0)]
+    movies_min_version: Option<u64>,
 }
 
 /// Preconditions of a write to a movie, and how it is answered.

@@ -85,14 +85,20 @@ pub(crate) async fn peer(world: Arc<World>, mut rng: ChaCha12Rng) {
 pub(crate) async fn editor(world: Arc<World>, mut rng: ChaCha12Rng) {
     let Some(pause) = world.settings.editor else { return };
     let mut opened = None;
+    let mut is_of_log = false;
     for number in 1.. {
         sleep(pause.mul_f64(rng.random_range(0.1..1.0))).await;
-        // What is not opened anew is an old copy.
-        if opened.is_none() || rng.random_bool(0.8) {
+        // What is not opened anew is an old copy. None from before the log, which never knew it.
+        let is_born = world.bucket.commit_count() > 0;
+        if opened.is_none() || is_of_log != is_born || rng.random_bool(0.8) {
             opened = world.bucket.content(FILE);
+            is_of_log = is_born;
         }
         let Some(old) = opened.clone() else { continue };
         sleep(Duration::from_millis(rng.random_range(0..3_000))).await;
+        if is_of_log != (world.bucket.commit_count() > 0) {
+            continue;
+        }
         let edit = match rng.random_range(0..12) {
             0 => Bytes::from_static(b"[{}]"),
             1 => Bytes::from_static(b"[{\"name\":"),

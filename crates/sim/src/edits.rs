@@ -16,8 +16,8 @@ pub(crate) struct Edits {
     /// What stands in the file or in a copy, for ever.
     kept: BTreeSet<Bytes>,
     /// The movies that a content was not opened with, by its SHA-256: those that whoever saved it, and
-    /// whoever saved what they had opened, wrote or took away.
-    touched: BTreeMap<String, BTreeSet<MovieKey>>,
+    /// whoever saved what they had opened, wrote or took away. `None`: any, since all were taken away.
+    touched: BTreeMap<String, Option<BTreeSet<MovieKey>>>,
     /// That which the next one is saved over.
     last: Option<Bytes>,
 }
@@ -31,11 +31,20 @@ impl Edits {
         }
         self.kept.insert(saved.clone());
         self.last = Some(saved.clone());
-        let mut touched = self.touched.get(&sha256(opened)).cloned().unwrap_or_default();
         let (before, after) = (movies(opened), movies(saved));
+        let mut touched = match self.touched.get(&sha256(opened)) {
+            Some(_) if before.is_empty() => None,
+            Some(touched) => touched.clone(),
+            None => Some(BTreeSet::new()),
+        };
         let keys = before.keys().chain(after.keys());
-        touched.extend(keys.filter(|key| before.get(key) != after.get(key)).cloned());
-        self.touched.entry(sha256(saved)).or_default().extend(touched);
+        let changed = keys.filter(|key| before.get(key) != after.get(key)).cloned();
+        touched.iter_mut().for_each(|touched| touched.extend(changed.clone()));
+        // The same may be saved by several.
+        match (self.touched.get_mut(&sha256(saved)), touched) {
+            (Some(Some(all)), Some(touched)) => all.extend(touched),
+            (_, touched) => drop(self.touched.insert(sha256(saved), touched)),
+        }
     }
 
     /// An edit that stands nowhere any more: neither in the file nor in a copy.
@@ -46,6 +55,7 @@ impl Edits {
 
     /// Whoever edits a file answers for what they changed of it, and for nothing else.
     pub(crate) fn judge(&self, commits: &[Bytes]) -> Result<(), Violation> {
+        let nothing = Some(BTreeSet::new());
         for commit in commits {
             let commit = Commit::decode("a commit", commit)
                 .map_err(|error| Violation(format!("a commit cannot be read: {error}")))?;
@@ -57,7 +67,9 @@ impl Edits {
                     continue;
                 }
                 let sha256 = adoption.to.as_ref().map_or("", |to| &to.sha256);
-                let Some(touched) = self.touched.get(sha256) else { continue };
+                // What nobody has saved changes nothing.
+                let touched = self.touched.get(sha256).unwrap_or(&nothing);
+                let Some(touched) = touched else { continue };
                 for change in &adoption.changes {
                     let code = change.out.map(|out| out.code);
                     let counts =

@@ -185,13 +185,12 @@ impl Census {
         }
         match Movie::parse_record(record.as_bytes(), limits) {
             Ok(movie) => {
-                let key = movie.key().clone();
-                let tag = movie.tag();
+                let (key, json) = (movie.key().clone(), movie.json().clone());
                 if let Some(first) = self.movies.insert(key.clone(), movie) {
                     self.tell(format_args!(
                         "record {number}: {key} stands twice; the last one is kept"
                     ));
-                    if self.twice.is_none() && first.tag() != tag {
+                    if self.twice.is_none() && *first.json() != json {
                         self.twice = Some(key);
                     }
                 }

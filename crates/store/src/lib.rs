@@ -81,6 +81,6 @@ pub use collection::{
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
 pub use pins::Pin;
-pub use publish::{Adopted, Edited, Foreign, Plan, Publication};
+pub use publish::{Adopted, Edited, Foreign, Plan, Publication, Reach};
 pub use state::State;
 pub use store::{Absent, Accord, Opened, Options, Store};

@@ -131,6 +131,8 @@ pub struct Meters {
     pub edits_adopted: Counter,
     /// Edits that changed nothing, since they look like a mishap or cannot be read.
     pub edits_refused: Counter,
+    /// Reads that were answered from what was known, while the bucket did not answer.
+    pub stale_reads: Counter,
     /// Movies of adopted edits that others had written meanwhile, and which are as those left them.
     pub edited_movies_lost: Counter,
 }
@@ -154,6 +156,7 @@ impl Default for Meters {
             foreign_files_kept: Counter::default(),
             edits_adopted: Counter::default(),
             edits_refused: Counter::default(),
+            stale_reads: Counter::default(),
             edited_movies_lost: Counter::default(),
         }
     }

@@ -190,6 +190,10 @@ pub struct CatalogueArgs {
     /// Reads may be this old [default: none: every read sees every write acknowledged before it]
     #[arg(long, value_name = "DURATION", env = "MOVIES_MAX_STALENESS", value_parser = duration)]
     max_staleness: Option<Duration>,
+    /// While the bucket does not answer, reads may be this old, and say so in Age and Cache-Status
+    /// [default: none: they are answered 503]
+    #[arg(long, value_name = "DURATION", env = "MOVIES_SERVE_STALE", value_parser = duration)]
+    serve_stale: Option<Duration>,
     /// How often an idle replica looks for commits of others; each look is one bucket request
     #[arg(long, value_name = "DURATION", env = "MOVIES_POLL", value_parser = some_time)]
     #[arg(default_value = "5s")]
@@ -341,6 +345,7 @@ impl ServeArgs {
         Options {
             read_only: self.catalogue.read_only,
             max_staleness: self.catalogue.max_staleness,
+            serve_stale: self.catalogue.serve_stale,
             poll: self.catalogue.poll,
             publish: self.catalogue.publish.0,
             adopt: self.catalogue.adopt.0,
@@ -390,6 +395,7 @@ impl ServeArgs {
                 .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
             max_staleness: self.catalogue.max_staleness,
+            serve_stale: self.catalogue.serve_stale,
             public_url: self.auth.public_url.clone(),
             build: BUILD,
         })

@@ -122,6 +122,8 @@ struct Features<'a> {
     read_only: bool,
     /// How old a read may be; `null` where every read is linearizable.
     max_staleness_ms: Option<u64>,
+    /// How old a read may be while the bucket does not answer; `null` where it is 503 then.
+    serve_stale_ms: Option<u64>,
     /// Whether a write needs `If-Match` or `If-None-Match`.
     precondition_required: bool,
     /// Whether `Idempotency-Key` is honoured.
@@ -186,6 +188,7 @@ fn about(app: &App) -> About<'_> {
             collections: settings.collections.patterns(),
             read_only: settings.read_only,
             max_staleness_ms: settings.max_staleness.map(millis),
+            serve_stale_ms: settings.serve_stale.map(millis),
             precondition_required: settings.require_preconditions,
             idempotency_key: true,
             cors_origins: settings.cors_origins.texts(),

@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::header::{ETAG, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action as StoreAction, Code, Group, Op, Outcome};
-use movies_store::key::{CollectionName, Print, Tag};
+use movies_store::key::{CollectionName, Print, Tag, Version};
 use movies_store::{Absent, Collection, Freshness, Judgement, Opened, Reading, State};
 
 use super::authorize;
@@ -19,6 +19,7 @@ use super::precondition::WriteConditions;
 use super::problem::{
     ALREADY_EXISTS, BUCKET_UNAVAILABLE, COLLECTION_NOT_FOUND, KEY_REUSED, OUTCOME_UNKNOWN,
     PRECONDITION_FAILED, PRECONDITION_REQUIRED, Problem, READ_ONLY, VERSION_CONFLICT,
+    VERSION_NOT_REACHED,
 };
 use crate::app::{App, PreconditionStatus};
 use crate::audit::Line;
@@ -30,16 +31,18 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// arrive.
 const COMMIT_TIME_MIN: Duration = Duration::from_secs(1);
 
-/// A state of the collection, as fresh as the operator asks, for a caller who may see it. Nothing
-/// is created, but for the default collection, which always exists. The envelope holds the
-/// deadline of reads.
+/// A state of the collection, as fresh as the operator asks and of `min_version` or later, for a
+/// caller who may see it. Nothing is created, but for the default collection, which always exists.
+/// The envelope holds the deadline of reads.
 ///
 /// # Errors
-/// 403 where the caller may not, 404 where there is no such collection; what the store says.
+/// 403 where the caller may not, 404 where there is no such collection, 503 where the version is not
+/// reached; what the store says.
 pub(crate) async fn read(
     app: &App,
     caller: &Caller,
     name: &CollectionName,
+    min_version: Option<Version>,
 ) -> Result<Fetched, Problem> {
     authorize::check(app, caller, Action::Read, name)?;
     let started = Instant::now();
@@ -47,11 +50,24 @@ pub(crate) async fn read(
     let absent = if is_default { Absent::Create } else { Absent::Leave };
     let opened = app.store().open(name, absent).await?;
     let collection = opened.collection().ok_or_else(|| no_collection(name))?;
-    let reading = collection.read(Freshness::Configured).await?;
+    let mut reading = collection.read(Freshness::Configured).await?;
+    if let Some(min) = min_version.filter(|min| reading.state.version() < *min) {
+        reading = collection.read(Freshness::AtMost(Duration::ZERO)).await?;
+        if reading.state.version() < min {
+            return Err(version_not_reached(&reading.state, min));
+        }
+    }
     if reading.state.is_dropped() && !is_default {
         return Err(no_collection(name).with_header(MOVIES_VERSION, version_header(&reading.state)));
     }
     Ok(Fetched { reading, probe_time: started.elapsed() })
+}
+
+fn version_not_reached(state: &State, min: Version) -> Problem {
+    let detail = format!("the catalogue is at version {}, not at {min} yet", state.version());
+    Problem::new(&VERSION_NOT_REACHED, detail)
+        .with_header(MOVIES_VERSION, version_header(state))
+        .retry_after(1)
 }
 
 /// A state to answer from.

@@ -24,6 +24,7 @@ use crate::app::App;
 
 pub(crate) const MOVIES_VERSION: HeaderName = HeaderName::from_static("movies-version");
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const BY_CODING: HeaderValue = HeaderValue::from_static("Accept-Encoding");
 /// What is not for everybody must not be sent to somebody else by a cache.
 const BY_CALLER: HeaderValue = HeaderValue::from_static("Authorization");
@@ -224,6 +225,9 @@ impl<'a> Answer<'a> {
         if let Some(age) = age_header(self.fetched.reading.age) {
             headers.insert(AGE, age);
         }
+        if self.fetched.reading.is_stale {
+            headers.insert(CACHE_STATUS, stale_status(self.fetched.reading.age));
+        }
         let status = if verdict == Verdict::NotModified {
             StatusCode::NOT_MODIFIED
         } else {
@@ -235,6 +239,12 @@ impl<'a> Answer<'a> {
         *response.headers_mut() = headers;
         Ok(response)
     }
+}
+
+/// An answer from memory that is older than it should be (RFC 9211 sections 2.1, 2.4 and 2.8).
+fn stale_status(age: Duration) -> HeaderValue {
+    let text = format!("movies-api; hit; ttl=-{}; detail=bucket-unavailable", age.as_secs());
+    HeaderValue::try_from(text).expect("words and a number")
 }
 
 /// Only a read that may be stale has an age; it counts in whole seconds, rounded up.

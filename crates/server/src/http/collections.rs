@@ -190,7 +190,7 @@ pub(crate) async fn get(
     CollectionTarget(name): CollectionTarget,
     conditions: ReadConditions,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &caller, &name).await?;
+    let fetched = access::read(&app, &caller, &name, conditions.min_version()).await?;
     let state = &fetched.reading.state;
     let body = || Body::from(to_line(&Status::known(&name, state)));
     // The tag is that of the movies, for writes; other numbers move without it.

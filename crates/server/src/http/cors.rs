@@ -17,7 +17,7 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, DEL
 /// Every request header that is looked at and that a page may not send unasked. `Authorization` must
 /// be named: a `*` does not stand for it.
 const HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, Prefer, Traceparent, X-Request-Id",
+    "Authorization, Content-Type, Idempotency-Key, If-Match, If-Modified-Since, If-None-Match, Movies-Min-Version, Prefer, Traceparent, X-Request-Id",
 );
 /// One by one: what may not be named is a prefix.
 const EXPOSED: HeaderValue = HeaderValue::from_static(

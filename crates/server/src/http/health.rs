@@ -70,7 +70,7 @@ pub(crate) async fn live() -> Response {
     )
 )]
 pub(crate) async fn ready(State(app): State<App>, request: Request) -> Response {
-    let reasons = reasons(&app).await;
+    let Reached { reasons, mut trouble } = reach(&app).await;
     let parameters = request.uri().query().unwrap_or_default().split('&');
     let is_verbose = parameters.map(|pair| pair.split('=').next()).any(|p| p == Some("verbose"));
     let (code, status) = if reasons.is_empty() {
@@ -79,7 +79,10 @@ pub(crate) async fn ready(State(app): State<App>, request: Request) -> Response 
         (StatusCode::SERVICE_UNAVAILABLE, "unready")
     };
     let notes = match is_verbose {
-        true => Some(notes(&app, &reader(&app, request.headers()).await)),
+        true => {
+            trouble.extend(notes(&app, &reader(&app, request.headers()).await));
+            Some(trouble)
+        }
         false => None,
     };
     answer(code, &Health { status, reasons: is_verbose.then_some(reasons), notes })
@@ -173,9 +176,17 @@ fn about(edit: &Edited) -> Option<String> {
     }
 }
 
-/// Why this replica is not ready; empty where it is.
-async fn reasons(app: &App) -> Vec<String> {
-    let mut reasons = Vec::new();
+/// Whether requests can be answered.
+#[derive(Default)]
+struct Reached {
+    /// Why this replica is not ready; empty where it is.
+    reasons: Vec<String>,
+    /// What is wrong, but does not keep reads from being answered.
+    trouble: Vec<String>,
+}
+
+async fn reach(app: &App) -> Reached {
+    let Reached { mut reasons, mut trouble } = Reached::default();
     if app.is_draining() {
         reasons.push("this replica is draining: it finishes what it has and stops".to_owned());
     }
@@ -183,19 +194,28 @@ async fn reasons(app: &App) -> Vec<String> {
     let opened = app.store().opened();
     let Some(collection) = opened.iter().find(|collection| collection.name() == name) else {
         reasons.push(format!("{name} is not open"));
-        return reasons;
+        return Reached { reasons, trouble };
     };
     if let Some(failure) = collection.failure() {
         reasons.push(format!("{name} is served no more: {}", in_a_word(&failure)));
-        return reasons;
+        return Reached { reasons, trouble };
     }
     let read = collection.read(Freshness::AtMost(REACHED_AGE_MAX));
-    match tokio::time::timeout(REACH_TIME_MAX, read).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => reasons.push(in_a_word(&error).to_owned()),
-        Err(_elapsed) => reasons.push("the bucket does not answer in time".to_owned()),
+    let away = match tokio::time::timeout(REACH_TIME_MAX, read).await {
+        Ok(Ok(_)) => return Reached { reasons, trouble },
+        Ok(Err(error)) => in_a_word(&error),
+        Err(_elapsed) => "the bucket does not answer in time",
+    };
+    // Whoever sends no reads here because of that would have none answered anywhere.
+    let age = collection.age();
+    match app.settings().serve_stale.filter(|bound| age <= *bound) {
+        Some(_) => trouble.push(format!(
+            "{away}: reads are answered from memory, {} s old, and writes are not",
+            age.as_secs()
+        )),
+        None => reasons.push(away.to_owned()),
     }
-    reasons
+    Reached { reasons, trouble }
 }
 
 /// For everyone who may ask; the log of the replica names the object.

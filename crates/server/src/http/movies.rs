@@ -72,9 +72,9 @@ pub(crate) async fn list(
     coding: Coding,
     audience: Audience,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &caller, &collection).await?;
+    let fetched = access::read(&app, &caller, &collection, conditions.min_version()).await?;
     let mut response = Answer::new(&app, &fetched).catalogue(&conditions, coding).await?;
-    audience.apply(&app, response.headers_mut(), || vec![CacheTag::lists(&collection)]);
+    audience.apply(&app, &fetched, response.headers_mut(), || vec![CacheTag::lists(&collection)]);
     Ok(response)
 }
 
@@ -106,7 +106,7 @@ pub(crate) async fn query(
     conditions: ReadConditions,
     audience: Audience,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &caller, &search.collection).await?;
+    let fetched = access::read(&app, &caller, &search.collection, conditions.min_version()).await?;
     let is_scan = !matches!(search.filter, Filter::One(_));
     let mut scan_time = None;
     let body = || {
@@ -119,7 +119,9 @@ pub(crate) async fn query(
     if let Some(time) = scan_time {
         add_timing(response.headers_mut(), "scan", time);
     }
-    audience.apply(&app, response.headers_mut(), || vec![CacheTag::lists(&search.collection)]);
+    audience.apply(&app, &fetched, response.headers_mut(), || {
+        vec![CacheTag::lists(&search.collection)]
+    });
     Ok(response)
 }
 
@@ -150,7 +152,7 @@ pub(crate) async fn get(
     conditions: ReadConditions,
     audience: Audience,
 ) -> Result<Response, Problem> {
-    let fetched = access::read(&app, &caller, &target.collection).await?;
+    let fetched = access::read(&app, &caller, &target.collection, conditions.min_version()).await?;
     let Some(row) = fetched.reading.state.movies().get(&target.key) else {
         return Err(missing(&target, &fetched.reading.state));
     };
@@ -158,7 +160,7 @@ pub(crate) async fn get(
     let body = || Body::from(encoding::line(&row.json));
     let mut response = Answer::new(&app, &fetched).movie(&conditions, &tag, body)?;
     let MovieTarget { collection, key } = &target;
-    audience.apply(&app, response.headers_mut(), || {
+    audience.apply(&app, &fetched, response.headers_mut(), || {
         vec![CacheTag::movie(collection, key), CacheTag::movies(collection)]
     });
     Ok(response)

@@ -7,11 +7,13 @@ use axum::extract::FromRequestParts;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use movies_store::key::{Tag, Timestamp};
+use movies_store::key::{Seq, Tag, Timestamp, Version};
 
 use super::negotiate::{accept, takes_json};
 use super::problem::{INVALID_HEADER, NOT_ACCEPTABLE, Problem};
 use crate::app::App;
+
+const MOVIES_MIN_VERSION: HeaderName = HeaderName::from_static("movies-min-version");
 
 /// The most tags of one header.
 pub(crate) const TAGS_MAX: usize = 100;
@@ -76,6 +78,7 @@ pub(crate) struct ReadConditions {
     if_match: Option<Vec<Entry>>,
     if_none_match: Option<Vec<Entry>>,
     if_modified_since: Option<Timestamp>,
+    min_version: Option<u64>,
 }
 
 /// What the preconditions of a read say.
@@ -110,12 +113,18 @@ impl ReadConditions {
             if_match: entries(headers, &IF_MATCH)?,
             if_none_match: entries(headers, &IF_NONE_MATCH)?,
             if_modified_since: since.and_then(parse_http_date),
+            min_version: min_version(headers)?,
         })
+    }
+
+    /// The version that the answer must have seen.
+    pub(crate) fn min_version(&self) -> Option<Version> {
+        self.min_version.map(|number| Version(Seq(number)))
     }
 
     /// Without the conditions that a cache sets: what they are about has no validator.
     pub(crate) fn not_for_a_cache(self) -> Self {
-        Self { if_match: self.if_match, ..Self::default() }
+        Self { if_match: self.if_match, min_version: self.min_version, ..Self::default() }
     }
 
     /// Judges something that exists, whose `ETag` is `etag` (without quotes) and that last
@@ -140,6 +149,24 @@ impl ReadConditions {
                 Verdict::NotModified
             }
             _ => Verdict::Send,
+        }
+    }
+}
+
+/// `Movies-Min-Version`: a number as `Movies-Version` told it.
+///
+/// # Errors
+/// 400 for what is none.
+fn min_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let mut lines = headers.get_all(MOVIES_MIN_VERSION).iter();
+    let Some(line) = lines.next() else { return Ok(None) };
+    let text = line.to_str().unwrap_or_default();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(number) if is_number && lines.next().is_none() => Ok(Some(number)),
+        _ => {
+            let detail = "Movies-Min-Version is one number, as Movies-Version told it";
+            Err(Problem::header(&INVALID_HEADER, "Movies-Min-Version", detail))
         }
     }
 }

@@ -14,6 +14,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use movies_store::key::{CollectionName, MovieKey};
 
+use super::access::Fetched;
 use super::problem::Problem;
 use crate::app::App;
 
@@ -121,10 +122,13 @@ impl Audience {
     pub(crate) fn apply(
         self,
         app: &App,
+        fetched: &Fetched,
         headers: &mut HeaderMap,
         tags: impl FnOnce() -> Vec<CacheTag>,
     ) {
-        let Some(shared) = &app.settings().shared else { return };
+        // What is stale already is not kept any longer.
+        let shared = app.settings().shared.as_ref().filter(|_| !fetched.reading.is_stale);
+        let Some(shared) = shared else { return };
         if self != Self::Everybody {
             headers.insert(CACHE_CONTROL, PRIVATE);
             if app.auth().is_public_read() {

@@ -186,6 +186,7 @@ fn commits(text: &mut Text, store: &Store) {
     let mut samples = text.metric(&names::EDITS);
     samples.add(&[("outcome", "adopted")], meters.edits_adopted.get());
     samples.add(&[("outcome", "refused")], meters.edits_refused.get());
+    text.one(&names::STALE_READS, meters.stale_reads.get());
     text.one(&names::EDITS_LOST, meters.edited_movies_lost.get());
 }
 

@@ -103,6 +103,7 @@ metrics! {
     PUBLICATION_FAILURES Counter "movies_publication_failures_total" "Publications that failed";
     FOREIGN_KEPT Counter "movies_publication_foreign_files_kept_total" "Files of somebody else that were found in the published one's place, and kept";
     EDITS Counter "movies_edits_total" "Edits of the published file, by outcome: adopted, or refused as a mishap or no JSON";
+    STALE_READS Counter "movies_stale_reads_total" "Reads that were answered from memory while the bucket did not answer (--serve-stale)";
     EDITS_LOST Counter "movies_edits_movies_lost_total" "Movies of adopted edits that others had written meanwhile, and which stayed as those left them";
 
     // The bucket.

@@ -39,10 +39,14 @@ const PROBE_WAITERS_MAX: usize = 100_000;
 /// Groups over this are not judged in advance.
 const FORESEEN_OPS_MAX: usize = 100;
 
+/// How long a read waits that may be stale, once the bucket is known not to answer.
+const AWAY_DEADLINE: Duration = Duration::from_millis(250);
+
 /// How old a read may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// What the operator chose: linearizable, or within `max_staleness`.
+    /// What the operator chose: linearizable, or within `max_staleness`; within `serve_stale` while
+    /// the bucket does not answer.
     Configured,
     /// At most this old, if that is tighter; zero is linearizable.
     AtMost(Duration),
@@ -55,6 +59,8 @@ pub struct Reading {
     pub state: Arc<State>,
     /// How long ago the probe that proved it current began; zero for a linearizable read.
     pub age: Duration,
+    /// Whether it is older than reads may be as a rule: the bucket does not answer.
+    pub is_stale: bool,
     pins: Arc<Pins>,
 }
 
@@ -134,6 +140,7 @@ struct Inner {
     probes: mpsc::Sender<ProbeWaiter>,
     read_only: bool,
     max_staleness: Duration,
+    serve_stale: Option<Duration>,
     read_deadline: Duration,
     notes: Vec<String>,
 }
@@ -181,6 +188,7 @@ impl Collection {
             probes,
             read_only: options.read_only,
             max_staleness,
+            serve_stale: options.serve_stale,
             read_deadline: options.read_deadline,
             notes,
         };
@@ -232,6 +240,12 @@ impl Collection {
         self.inner.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How long ago the probe began that proved the state current, at most.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.inner.shared.age(self.inner.log.env().instant())
+    }
+
     pub(crate) fn set_publication(&self, publication: Publication) {
         *self.inner.shared.publication() = publication;
     }
@@ -251,10 +265,10 @@ impl Collection {
     /// `Unavailable` when the bucket gives no proof within the deadline, `Overloaded`, `Closing`,
     /// or the error that stopped the collection.
     pub async fn read(&self, freshness: Freshness) -> Result<Reading> {
-        let Inner { log, shared, max_staleness, .. } = &*self.inner;
-        let bound = match freshness {
-            Freshness::Configured => *max_staleness,
-            Freshness::AtMost(bound) => bound.min(*max_staleness),
+        let Inner { log, shared, max_staleness, serve_stale, read_deadline, .. } = &*self.inner;
+        let (bound, stale_bound) = match freshness {
+            Freshness::Configured => (*max_staleness, *serve_stale),
+            Freshness::AtMost(bound) => (bound.min(*max_staleness), None),
         };
         shared.check()?;
         let now = log.env().instant();
@@ -273,16 +287,31 @@ impl Collection {
         if log.is_absent(state.seq().next(), now) == Some(true) {
             return Ok(self.reading(state, Duration::ZERO));
         }
-        self.probe().await.map(|state| self.reading(state, Duration::ZERO))
+        // Who takes what there is does not wait long for a bucket that is known to be away.
+        let is_away = stale_bound.is_some() && self.trouble().is_some();
+        let deadline = if is_away { AWAY_DEADLINE.min(*read_deadline) } else { *read_deadline };
+        match self.probe(deadline).await {
+            Ok(state) => Ok(self.reading(state, Duration::ZERO)),
+            Err(error @ Error::Unavailable { .. }) => {
+                let age = shared.age(log.env().instant());
+                if stale_bound.is_none_or(|bound| age > bound) {
+                    return Err(error);
+                }
+                shared.meters.stale_reads.increase();
+                let state = shared.state.load_full();
+                Ok(Reading { is_stale: true, ..self.reading(state, age) })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn reading(&self, state: Arc<State>, age: Duration) -> Reading {
-        Reading { state, age, pins: Arc::clone(&self.inner.shared.pins) }
+        Reading { state, age, is_stale: false, pins: Arc::clone(&self.inner.shared.pins) }
     }
 
     /// Joins the next probe.
-    async fn probe(&self) -> Result<Arc<State>> {
-        let Inner { log, shared, probes, read_deadline, .. } = &*self.inner;
+    async fn probe(&self, deadline: Duration) -> Result<Arc<State>> {
+        let Inner { log, shared, probes, .. } = &*self.inner;
         let (waiter, answer) = oneshot::channel();
         match probes.try_send(waiter) {
             Ok(()) => {}
@@ -291,7 +320,7 @@ impl Collection {
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(shared.why_stopped()),
         }
-        match log.env().timeout(*read_deadline, answer).await {
+        match log.env().timeout(deadline, answer).await {
             Some(Ok(answer)) => answer,
             Some(Err(_)) => Err(shared.why_stopped()),
             None => {

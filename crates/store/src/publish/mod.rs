@@ -30,7 +30,7 @@ mod edit;
 mod recover;
 mod standing;
 
-pub use adopt::{Adopted, Edited, Plan};
+pub use adopt::{Adopted, Edited, Plan, Reach};
 use standing::Settled;
 
 /// After one that took `t`, the next begins `PACE` times `t` later at the earliest: publication
@@ -41,6 +41,8 @@ const PAUSE_MIN: Duration = Duration::from_secs(5);
 const PAUSE_MAX: Duration = Duration::from_secs(600);
 /// How often a file that is not ours is looked at again.
 const FOREIGN_LOOK: Duration = Duration::from_secs(30);
+/// And at one that somebody is writing.
+const UNFINISHED_LOOK: Duration = Duration::from_secs(1);
 /// How often one publication looks anew at a file that changes under its hands.
 const LOOKS_MAX: u32 = 4;
 /// A file over this that is not ours is told, but not copied; a copy over this was not made by us.
@@ -65,6 +67,8 @@ pub struct Publication {
     pub look_trouble: Option<Arc<str>>,
     /// The last edit that this replica has taken over, or could not.
     pub edit: Option<Edited>,
+    /// The SHA-256 of the edit that is refused and told, while the log does not say so yet.
+    pub refusing: Option<Arc<str>>,
     /// Where the edits are kept, since this replica began, that a publication had in its hands
     /// which was cut off.
     pub recovered: Vec<Arc<str>>,
@@ -98,6 +102,16 @@ impl Edition {
     }
 }
 
+/// What became of a publication.
+enum Brought {
+    /// It is done, or there is none to be done.
+    Done,
+    /// A file is in the way.
+    InTheWay(Foreign),
+    /// Somebody is writing the file right now.
+    Unfinished,
+}
+
 /// An edition that was tried to be written.
 struct Tried {
     seq: Seq,
@@ -115,6 +129,8 @@ pub(crate) struct Publisher {
     adopts_every: Option<Duration>,
     /// What a movie of an edit may take.
     limits: MovieLimits,
+    /// How far the log is read for one.
+    reach: Reach,
     /// When it is looked for again; at once, where nothing is said.
     look_at: Option<Instant>,
     /// The version that the file did not show at the last look, while nobody was at work on it.
@@ -136,6 +152,7 @@ impl Publisher {
             interval: options.publish,
             adopts_every: options.adopt,
             limits: options.movie,
+            reach: options.edit_reach,
             look_at: None,
             unseen: None,
             next: None,
@@ -219,8 +236,9 @@ impl Publisher {
         let now = env.instant();
         let took = now.saturating_duration_since(began);
         let pause = match &done {
-            Ok(Some(_)) => FOREIGN_LOOK,
-            Ok(None) => {
+            Ok(Brought::InTheWay(_)) => FOREIGN_LOOK,
+            Ok(Brought::Unfinished) => UNFINISHED_LOOK,
+            Ok(Brought::Done) => {
                 self.next = None;
                 self.interval.unwrap_or_default()
             }
@@ -234,7 +252,8 @@ impl Publisher {
         self.failures = if done.is_err() { self.failures + 1 } else { 0 };
         self.not_before = Some(now + pause.max(PACE * took));
         let (foreign, trouble) = match done {
-            Ok(foreign) => (foreign, None),
+            Ok(Brought::InTheWay(foreign)) => (Some(foreign), None),
+            Ok(Brought::Done | Brought::Unfinished) => (None, None),
             Err(error) => {
                 let last = collection.publication();
                 let trouble: Arc<str> = error.to_string().into();
@@ -259,7 +278,7 @@ impl Publisher {
         let (foreign, look_trouble) = match self.settle(collection).await {
             Ok(Settled::Ours(_)) => (None, None),
             Ok(Settled::Foreign(foreign)) => (Some(foreign), None),
-            Ok(Settled::Moving) => (collection.publication().foreign, None),
+            Ok(Settled::Moving | Settled::Unfinished) => (collection.publication().foreign, None),
             Err(error) => {
                 let last = collection.publication();
                 let trouble: Arc<str> = error.to_string().into();
@@ -296,9 +315,8 @@ impl Publisher {
         self.next.is_some()
     }
 
-    /// Gives the file that is in the way, if one is.
-    async fn publish(&self, collection: &Collection) -> Result<Option<Foreign>> {
-        let Some(edition) = &self.next else { return Ok(None) };
+    async fn publish(&self, collection: &Collection) -> Result<Brought> {
+        let Some(edition) = &self.next else { return Ok(Brought::Done) };
         let object = self.log.name().as_str();
         let path = self.log.bucket().path(object);
         let mut said: Arc<str> = "it does not stand still".into();
@@ -306,13 +324,14 @@ impl Publisher {
         for _ in 0..LOOKS_MAX {
             let seen = match self.settle(collection).await? {
                 Settled::Ours(seen) => seen,
-                Settled::Foreign(foreign) => return Ok(Some(foreign)),
+                Settled::Foreign(foreign) => return Ok(Brought::InTheWay(foreign)),
+                Settled::Unfinished => return Ok(Brought::Unfinished),
                 Settled::Moving => continue,
             };
             let state = collection.latest();
             let is_done = state.dropped || shows(state.file(), edition.version);
             if is_done || edition.predates_edit(&state) {
-                return Ok(None);
+                return Ok(Brought::Done);
             }
             self.check_size(edition)?;
             let name = self.log.name();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::ObjectMeta;
+use serde::de::IgnoredAny;
 
 use super::edit::Edit;
 use super::{FOREIGN_BYTES_MAX, Foreign, LOOKS_MAX, MANIFESTS_MAX, Publisher, Tried, tag};
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::key::{Seq, Version};
 use crate::state::State;
 
-/// On a folder, what is no JSON array and younger than this may not be all yet.
+/// On a folder, what breaks off and is younger than this may not be all yet.
 const UNFINISHED_MS: u64 = 60_000;
 
 /// What stands where the file should.
@@ -44,6 +45,8 @@ pub(super) enum Settled {
     Foreign(Foreign),
     /// It does not stand still.
     Moving,
+    /// There may be more of it in a moment.
+    Unfinished,
 }
 
 impl Publisher {
@@ -68,19 +71,17 @@ impl Publisher {
                     return Ok(Settled::Ours(Some(seen)));
                 }
                 Standing::Foreign(seen, to) => {
-                    let content = self.read(&seen).await?;
-                    let Some(content) = content.clone().filter(|_| self.adopts_every.is_some())
-                    else {
-                        let copy = match content {
-                            Some(content) => Some(self.keep(content).await?),
-                            None => None,
-                        };
-                        return Ok(Settled::Foreign(self.tell(collection, &seen, copy)));
+                    let Some(content) = self.read(&seen).await? else {
+                        return Ok(Settled::Foreign(self.tell(collection, &seen, None)));
                     };
+                    if self.adopts_every.is_none() {
+                        let copy = Some(self.keep(content).await?);
+                        return Ok(Settled::Foreign(self.tell(collection, &seen, copy)));
+                    }
                     let (name, text) = (self.log.name().clone(), content.clone());
                     let edit = self.log.env().compute(move || Edit::parse(&name, &text)).await;
-                    if edit.is_err() && self.may_be_unfinished(&seen) {
-                        return Ok(Settled::Moving);
+                    if edit.is_err() && self.is_unfinished(&seen, &content) {
+                        return Ok(Settled::Unfinished);
                     }
                     let copy = self.keep(content).await?;
                     self.adopt(collection, &state, to, copy, edit).await?;
@@ -189,11 +190,12 @@ impl Publisher {
         Ok(Some(bytes))
     }
 
-    /// Whether somebody may still be at it: a program that writes a file where it is, rather than
-    /// beside it, shows the beginning first.
-    fn may_be_unfinished(&self, seen: &ObjectMeta) -> bool {
+    /// Whether somebody is still at it: a program that writes a file where it is, rather than beside
+    /// it, shows the beginning first.
+    fn is_unfinished(&self, seen: &ObjectMeta, content: &[u8]) -> bool {
         let age_ms = self.log.env().now().0 - modified_at(seen).0;
-        self.log.is_folder() && age_ms.unsigned_abs() < UNFINISHED_MS
+        let is_new = self.log.is_folder() && age_ms.unsigned_abs() < UNFINISHED_MS;
+        is_new && serde_json::from_slice::<IgnoredAny>(content).is_err_and(|error| error.is_eof())
     }
 
     /// Keeps a copy: where.

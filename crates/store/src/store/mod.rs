@@ -21,6 +21,7 @@ use crate::gzip::Compressor;
 use crate::key::CollectionName;
 use crate::meters::Meters;
 use crate::movie::MovieLimits;
+use crate::publish::Reach;
 use crate::selftest;
 
 mod accord;
@@ -45,6 +46,10 @@ pub struct Options {
     pub read_only: bool,
     /// Reads may be this old; `None`: every read is linearizable.
     pub max_staleness: Option<Duration>,
+    /// How far the log is read backwards for an edit of the published file.
+    pub edit_reach: Reach,
+    /// While the bucket does not answer, reads may be this old; `None`: they fail.
+    pub serve_stale: Option<Duration>,
     /// How often an idle collection looks for new commits.
     pub poll: Duration,
     /// The name of this replica, as it stands in commits.
@@ -85,6 +90,8 @@ impl Default for Options {
         Self {
             read_only: false,
             max_staleness: None,
+            edit_reach: Reach::default(),
+            serve_stale: None,
             poll: Duration::from_secs(5),
             replica: "movies-api".to_owned(),
             queue_groups_max: 10_000,

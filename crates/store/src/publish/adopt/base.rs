@@ -5,14 +5,14 @@
 //! others have written. So where older versions cannot be told apart any more, what a change must
 //! find is what the movie was at the latest version that is older for certain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::super::FOREIGN_BYTES_MAX;
 use super::super::edit::Edit;
-use super::past::{Distance, End, Past, Was};
+use super::past::{Distance, End, Past, Reach, Was};
 use crate::aside;
-use crate::bucket::{Found, Got};
+use crate::bucket::{Failure, Found, Got};
 use crate::checkpoint::load;
 use crate::commit::Change;
 use crate::env::Mutant;
@@ -25,10 +25,10 @@ use crate::state::State;
 
 /// So many checkpoints from before what the log tells are asked, the newest first.
 const CHECKPOINTS_MAX: usize = 16;
-/// So many edits that were taken over are asked, the newest first.
-const EDITS_MAX: usize = 4;
-/// So many copies are looked through for them, the newest first.
-const COPIES_MAX: usize = 64;
+/// So many copies are looked through for edits that were taken over, the newest first.
+const COPIES_MAX: usize = 1_000;
+/// Of those that were taken over on purpose the log does not say which: so many are asked.
+const UNNAMED_MAX: usize = 4;
 
 /// Why a file is compared.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +73,19 @@ impl Candidate {
         edit.count() > 0 && 2 * self.distance.creations <= edit.count()
     }
 
+    /// Whether nothing but what the file showed tells them apart.
+    fn is_as_near_as(&self, other: &Self, edit: &Edit) -> bool {
+        let (one, other) = (self.remoteness(edit), other.remoteness(edit));
+        (one.0, one.1, one.2) == (other.0, other.1, other.2)
+    }
+
+    fn was(&self, past: &Past, now: &Change) -> Was {
+        match &self.movies {
+            Movies::Past(seq) => past.at(*seq, &now.key),
+            Movies::Whole(_, movies) => Was::Tagged(movies.tag(&now.key)),
+        }
+    }
+
     /// How little speaks for it. Of two that an edit differs from alike, the one of which it deletes
     /// less.
     fn remoteness(&self, edit: &Edit) -> (bool, usize, usize, bool) {
@@ -87,6 +100,7 @@ pub(super) async fn compare(
     log: &Log,
     state: &State,
     edit: Edit,
+    reach: Reach,
     purpose: Purpose<'_>,
 ) -> Result<Result<Compared, String>> {
     let edit = Arc::new(edit);
@@ -94,12 +108,9 @@ pub(super) async fn compare(
     let differences = move || compared.changes(&movies, usize::MAX).unwrap_or_default();
     let now = log.env().compute(differences).await;
     let shown_edit = state.file().filter(|file| file.seq == Seq::ZERO).map(|file| &*file.sha256);
-    let mut past = Past::read(log, state.seq, &edit, &now, shown_edit).await?;
-    if past.has_gaps()
-        && let Some((seq, movies)) =
-            Checkpoints::before(log, past.begins).await?.next(log, state).await
-    {
-        past.fill(seq, &movies);
+    let mut past = Past::read(log, state.seq, &edit, reach, shown_edit).await?;
+    if past.gaps().next().is_some() {
+        fill_gaps(log, state, &mut past).await?;
     }
 
     let distance_now = Distance::of(&now);
@@ -113,22 +124,15 @@ pub(super) async fn compare(
             break;
         }
     }
-    let edits = past.edits.iter().map(|sha256| &**sha256);
-    let is_other = |sha256: &&str| !matches!(purpose, Purpose::Command { own } if own == *sha256);
-    let mut wanted: BTreeSet<&str> = edits.filter(is_other).take(EDITS_MAX).collect();
-    for (sha256, movies) in kept_edits(log, &mut wanted).await? {
-        let Some(distance) = distance(log, &edit, &movies, usize::MAX).await else { continue };
-        let is_shown = shown_edit == Some(&*sha256);
-        candidates.push(Candidate { movies: Movies::Whole(None, movies), distance, is_shown });
-    }
-    if let Some(gone) = shown_edit.filter(|sha256| wanted.contains(sha256)) {
+    if let Err(gone) = ask_edits(log, &past, &edit, shown_edit, purpose, &mut candidates).await? {
         return Ok(Err(format!(
-            "of what the file showed before, an edit as well, the copy is gone (SHA-256 {gone})"
+            "of what the file showed before, an edit as well, there is no copy (SHA-256 {gone})"
         )));
     }
     let shown = candidates.iter().find(|candidate| candidate.is_shown).cloned();
-    let nearest = candidates.into_iter().min_by_key(|candidate| candidate.remoteness(&edit));
+    let nearest = candidates.iter().min_by_key(|candidate| candidate.remoteness(&edit)).cloned();
     let nearest = nearest.expect("there is the version of now");
+    candidates.retain(|other| other.is_as_near_as(&nearest, &edit));
     let (mut best, mut older) = match past.end {
         End::Seen | End::Birth => (nearest, None),
         End::Drop | End::Unknown => among_checkpoints(log, state, &past, &edit, nearest).await?,
@@ -143,10 +147,12 @@ pub(super) async fn compare(
                                deleted and made anew"
                     .to_owned()));
             }
+            // Of those that nobody can tell it takes nothing away.
+            (Purpose::Look, _) if past.end == End::Unknown => older = Some(Snapshot::default()),
             _ => {}
         }
     }
-    Ok(Ok(best.compared(&edit, &past, older.as_ref(), now)))
+    Ok(Ok(best.compared(&edit, &past, &candidates, older.as_ref(), now)))
 }
 
 /// The nearest of `best` and the checkpoints from before what the log tells; and the next older one,
@@ -163,11 +169,12 @@ async fn among_checkpoints(
     let (mut older, mut is_certain) = (None, past.end == End::Drop);
     while let Some((seq, movies)) = checkpoints.next(log, state).await {
         let most = if best.is_related(edit) { best.distance.changes } else { usize::MAX };
-        let distance = distance(log, edit, &movies, most).await;
+        let distance = distance_from(log, edit, &movies, most).await;
         let whole = Movies::Whole(Some(seq), movies.clone());
         let candidate = distance
             .map(|distance| Candidate { movies: whole, distance, is_shown: seq == shown })
-            .filter(|candidate| candidate.remoteness(edit) < best.remoteness(edit));
+            // Of two alike the older: what was opened may be older still.
+            .filter(|candidate| candidate.remoteness(edit) <= best.remoteness(edit));
         match candidate {
             Some(candidate) => (best, older, is_certain) = (candidate, None, false),
             None if older.is_none() => older = Some(movies),
@@ -177,39 +184,48 @@ async fn among_checkpoints(
     Ok((best, (!is_certain).then(|| older.unwrap_or_default())))
 }
 
-async fn distance(log: &Log, edit: &Arc<Edit>, movies: &Snapshot, most: usize) -> Option<Distance> {
+async fn distance_from(
+    log: &Log,
+    edit: &Arc<Edit>,
+    movies: &Snapshot,
+    most: usize,
+) -> Option<Distance> {
     let (edit, movies) = (Arc::clone(edit), movies.clone());
     log.env().compute(move || edit.changes(&movies, most).map(|it| Distance::of(&it))).await
 }
 
 impl Candidate {
     /// What the edit changed of it; `older`: of the versions between it and that one nobody knows
-    /// which was opened. `now`: how the edit differs from the movies of now.
+    /// which was opened; `as_near`: nor which of these. `now`: how the edit differs from the movies of
+    /// now.
     fn compared(
         self,
         edit: &Edit,
         past: &Past,
+        as_near: &[Self],
         older: Option<&Snapshot>,
         now: Vec<Change>,
     ) -> Compared {
         let of_base = |change: Change| {
             let edited = edit.tag(&change.key);
-            let was = match &self.movies {
-                Movies::Past(seq) => past.at(*seq, &change.key),
-                Movies::Whole(_, movies) => Was::Tagged(movies.tag(&change.key)),
+            let tag_at = |candidate: &Self| match candidate.was(past, &change) {
+                Was::AsNow => Some(change.base),
+                Was::Tagged(tag) => Some(tag),
+                Was::Unknown => None,
             };
-            let base = match was {
-                Was::AsNow => change.base,
-                Was::Tagged(tag) => tag,
+            // What it is now it is not, so that it loses against that, and is told.
+            let loses = edited;
+            let base = match (tag_at(&self), older.map(|older| older.tag(&change.key))) {
+                (Some(base), _) if base == edited => return None,
+                (_, Some(before)) if before == edited => return None,
+                _ if as_near.iter().any(|other| tag_at(other) == Some(edited)) => return None,
                 // It was written since, whatever it was.
-                Was::Unknown => return None,
+                (None, _) => loses,
+                // Written between the two, of which one was opened.
+                (Some(base), Some(before)) if before != base => loses,
+                (Some(base), _) => base,
             };
-            let before = older.map_or(base, |older| older.tag(&change.key));
-            // Written between the two, of which one was opened: it loses, or is left out where it
-            // would not.
-            let is_unclear = before != base && before == change.base;
-            (base != edited && before != edited && !is_unclear)
-                .then_some(Change { base: before, ..change })
+            Some(Change { base, ..change })
         };
         let Distance { creations, deletions, .. } = self.distance;
         Compared {
@@ -223,23 +239,36 @@ impl Candidate {
     }
 }
 
-/// The edits among `wanted` of which there are copies, which are taken out of `wanted`.
-async fn kept_edits(log: &Log, wanted: &mut BTreeSet<&str>) -> Result<Vec<(Arc<str>, Snapshot)>> {
-    let mut found = Vec::new();
-    if wanted.is_empty() {
-        return Ok(found);
+/// Adds the edits that were taken over to the candidates, one after the other: of those the nearest
+/// stay. `Err`: there is no copy of the one that the file shows.
+async fn ask_edits(
+    log: &Log,
+    past: &Past,
+    edit: &Arc<Edit>,
+    shown: Option<&str>,
+    purpose: Purpose<'_>,
+    candidates: &mut Vec<Candidate>,
+) -> Result<Result<(), Arc<str>>> {
+    let is_other = |sha256: &&str| !matches!(purpose, Purpose::Command { own } if own == *sha256);
+    let edits = past.edits.iter().map(|sha256| &**sha256);
+    let mut wanted: BTreeSet<&str> = edits.filter(is_other).collect();
+    let mut unnamed = if past.has_adopted_copies { UNNAMED_MAX } else { 0 };
+    if wanted.is_empty() && unnamed == 0 {
+        return Ok(Ok(()));
     }
     let bucket = log.bucket();
     for object in aside::newest(bucket, log.name(), COPIES_MAX).await? {
-        if wanted.is_empty() {
+        if wanted.is_empty() && unnamed == 0 {
             break;
         }
-        let unavailable =
-            |failure: crate::bucket::Failure| -> Error { failure.into_error("read", &*object) };
+        let unavailable = |failure: Failure| -> Error { failure.into_error("read", &*object) };
         let path = bucket.path(&object);
         let Some((_, sha256)) = bucket.digest(&path).await.map_err(unavailable)? else { continue };
-        if !wanted.contains(&*sha256) {
-            continue;
+        if !wanted.remove(&*sha256) {
+            if unnamed == 0 || !is_other(&&*sha256) {
+                continue;
+            }
+            unnamed -= 1;
         }
         let got = bucket.get_if(&path, log.env(), |bytes| bytes <= FOREIGN_BYTES_MAX).await;
         let Got::Found(Found { bytes, .. }) = got.map_err(unavailable)? else { continue };
@@ -248,30 +277,47 @@ async fn kept_edits(log: &Log, wanted: &mut BTreeSet<&str>) -> Result<Vec<(Arc<s
             let edit = Edit::parse(&name, &bytes).ok();
             edit.filter(|_| genesis::sha256(&bytes) == expected).map(Edit::into_snapshot)
         };
-        if let Some(movies) = log.env().compute(parse).await {
-            wanted.remove(&*sha256);
-            found.push((sha256, movies));
-        }
+        let Some(movies) = log.env().compute(parse).await else { continue };
+        let Some(distance) = distance_from(log, edit, &movies, usize::MAX).await else { continue };
+        let is_shown = shown == Some(&*sha256);
+        candidates.push(Candidate { movies: Movies::Whole(None, movies), distance, is_shown });
+        let nearest = candidates.iter().map(|candidate| candidate.remoteness(edit)).min();
+        candidates.retain(|candidate| {
+            let is_whole = matches!(candidate.movies, Movies::Whole(..));
+            !is_whole || candidate.is_shown || Some(candidate.remoteness(edit)) == nearest
+        });
     }
-    Ok(found)
+    let gone = shown.filter(|sha256| wanted.contains(sha256));
+    Ok(gone.map_or(Ok(()), |gone| Err(gone.into())))
+}
+
+/// Has checkpoints tell what movies were whose commits are gone.
+async fn fill_gaps(log: &Log, state: &State, past: &mut Past) -> Result<()> {
+    let mut checkpoints = Checkpoints::before(log, state.seq).await?;
+    checkpoints.listed.retain(|seq| past.gaps().any(|(first, next)| first <= *seq && *seq < next));
+    while past.gaps().next().is_some()
+        && let Some((seq, movies)) = checkpoints.next(log, state).await
+    {
+        past.fill(seq, &movies);
+    }
+    Ok(())
 }
 
 /// The retained checkpoints from before a version, the newest first; then nothing at all, which the
 /// log began with.
 struct Checkpoints {
-    listed: std::vec::IntoIter<Seq>,
+    listed: VecDeque<Seq>,
 }
 
 impl Checkpoints {
     async fn before(log: &Log, seq: Seq) -> Result<Self> {
         let listed = load::list(log).await?.into_iter().map(|listed| listed.seq);
-        let listed: Vec<_> = listed.filter(|it| *it < seq).take(CHECKPOINTS_MAX).collect();
-        Ok(Self { listed: listed.into_iter() })
+        Ok(Self { listed: listed.filter(|it| *it < seq).take(CHECKPOINTS_MAX).collect() })
     }
 
     /// One that cannot be read is passed over: it makes the edit lose at worst.
     async fn next(&mut self, log: &Log, state: &State) -> Option<(Seq, Snapshot)> {
-        for seq in self.listed.by_ref() {
+        while let Some(seq) = self.listed.pop_front() {
             let loaded = match load::manifest(log, seq).await {
                 Ok(Some(manifest)) if manifest.version == state.version => {
                     return Some((seq, state.movies.clone()));

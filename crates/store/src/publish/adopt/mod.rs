@@ -26,6 +26,7 @@ mod base;
 mod past;
 
 use base::{Compared, Purpose, compare};
+pub use past::Reach;
 
 /// So many movies are named whose edit was not taken over.
 const TOLD_MAX: usize = 20;
@@ -82,19 +83,26 @@ impl Publisher {
         let judged = match prepared {
             Ok(prepared) => submit(&self.log, collection, prepared).await?.map(Ok),
             Err(reason) => {
-                // Told before: of what is sent nobody may hear the end.
+                // Told before, and once: of what is sent nobody may hear the end.
                 let judged = Err(reason.into());
-                self.note(collection, &copy, judged.clone());
+                let last = collection.publication();
+                if last.refusing.as_ref() != Some(&to.sha256) {
+                    self.note(collection, &copy, judged);
+                    let refusing = Some(Arc::clone(&to.sha256));
+                    let last = collection.publication();
+                    collection.set_publication(Publication { refusing, ..last });
+                }
                 let nothing = group(SERVICE, from, Some(&to), Vec::new());
                 let prepared = Prepared { base: None, group: nothing };
-                submit(&self.log, collection, prepared).await?.map(|_| judged)
+                submit(&self.log, collection, prepared).await?;
+                None
             }
         };
         if let Some(judged) = judged {
             self.note(collection, &copy, judged);
-            let last = collection.publication();
-            collection.set_publication(Publication { foreign: None, ..last });
         }
+        let last = collection.publication();
+        collection.set_publication(Publication { foreign: None, refusing: None, ..last });
         Ok(())
     }
 
@@ -108,7 +116,7 @@ impl Publisher {
         if let Err(reason) = edit::guard_emptiness(edit.count(), state.movies.count()) {
             return Ok(Err(reason));
         }
-        let compared = compare(&self.log, state, edit, Purpose::Look).await?;
+        let compared = compare(&self.log, state, edit, self.reach, Purpose::Look).await?;
         Ok(compared.and_then(|Compared { base, base_count, changes }| {
             edit::guard_deletions(&changes, base_count)?;
             edit::check_limits(&changes, self.limits)?;
@@ -118,16 +126,11 @@ impl Publisher {
         }))
     }
 
-    /// Tells, once, what became of an edit: in the log, in numbers, to readiness.
+    /// Tells what became of an edit: in the log, in numbers, to readiness.
     fn note(&self, collection: &Collection, copy: &Arc<str>, judged: Result<Adopted, Arc<str>>) {
-        let last = collection.publication();
-        let is_told =
-            |edit: &Edited| edit.judged.is_err() && edit.judged == judged && edit.copy == *copy;
-        if last.edit.as_ref().is_some_and(is_told) {
-            return;
-        }
         let edited = Edited { at: self.log.env().now(), copy: Arc::clone(copy), judged };
         note(collection, &edited);
+        let last = collection.publication();
         collection.set_publication(Publication { edit: Some(edited), ..last });
     }
 }
@@ -176,7 +179,8 @@ impl Collection {
         let read = move || Edit::parse(&name, &content).map(|it| (it, genesis::sha256(&content)));
         let (edit, sha256) = log.env().compute(read).await.map_err(refuse)?;
         let state = self.read(Freshness::AtMost(Duration::ZERO)).await?.state;
-        let compared = compare(log, &state, edit, Purpose::Command { own: &sha256 }).await?;
+        let compared =
+            compare(log, &state, edit, Reach::default(), Purpose::Command { own: &sha256 }).await?;
         let Compared { base, changes, .. } = compared.map_err(refuse)?;
         let keys = |is_stored: bool| {
             let of_kind = changes.iter().filter(|it| it.movie.is_some() == is_stored);

@@ -1,8 +1,8 @@
 //! What the movies were like before: the log read backwards, as far as it matters to an edit.
 //!
-//! An edit that has a movie as a commit made it was made after that commit: its editor has seen it.
-//! Once that is so of a few movies, older versions are out of the question, and the reading ends. A
-//! few commits for an edit of what the file shows.
+//! An edit that has a movie as a commit made it, and as it never was before, was made after that
+//! commit: its editor has seen it. Once that is so of some commits, older versions are out of the
+//! question, and the reading ends. A few commits for an edit of what the file shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,22 +10,35 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use super::super::edit::Edit;
-use crate::commit::{Action, Adoption, Change, Code, Commit, Outcome, pruned_to};
-use crate::error::{Error, Result};
+use crate::commit::{Action, Adoption, Change, Code, Commit, Op, Outcome, pruned_to};
+use crate::error::Result;
 use crate::key::{MovieKey, MovieTag, Seq};
 use crate::log::{Log, next_window};
 use crate::movie::Movie;
 use crate::snapshot::Snapshot;
 
-/// So many commits are read at most; of a log that was written more since, older versions are told
-/// apart by checkpoints.
-const COMMITS_MAX: u64 = 10_000;
-/// And so many bytes of them.
+/// How far the log is read backwards for an edit. Of what is older, checkpoints tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// So many commits at most.
+    pub commits_max: u64,
+    /// Of so many commits the editor must have seen the effect for the reading to end.
+    pub seen_enough: usize,
+}
+
+impl Default for Reach {
+    fn default() -> Self {
+        Self { commits_max: 10_000, seen_enough: 32 }
+    }
+}
+
+/// So many bytes of commits are read at most; and as many of those that made movies what they were
+/// before.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How many commits are read at once at first.
 const WINDOW: u64 = 32;
-/// So many movies the editor must have seen: some may have become again what they were before.
-const SEEN_ENOUGH: usize = 32;
+/// Where the log cannot be read further, so many commits are proof enough.
+const SEEN_FOR_CERTAIN: usize = 3;
 /// How many of the commits of earlier changes are read at once.
 const EARLIER_AT_ONCE: usize = 4;
 
@@ -59,8 +72,11 @@ pub(super) struct Past {
     /// The first version that can be told.
     pub(super) begins: Seq,
     pub(super) end: End,
-    /// The edits that were taken over meanwhile, by their SHA-256, the newest first.
+    /// The edits that were taken over meanwhile, by their SHA-256, the newest first; also those of
+    /// which every change lost.
     pub(super) edits: Vec<Arc<str>>,
+    /// Whether a copy was taken over on purpose: of which content the log does not say.
+    pub(super) has_adopted_copies: bool,
     /// The commits that changed movies, the newest first, and which.
     changes: Vec<(Seq, Vec<MovieKey>)>,
     movies: BTreeMap<MovieKey, Life>,
@@ -91,6 +107,11 @@ impl Life {
         }
     }
 
+    /// The commit that made it what it was before, and the next one that changed it.
+    fn gap(&self) -> Option<(Seq, Seq)> {
+        Some((self.earlier?, self.since.last()?.0))
+    }
+
     /// What the change of a commit made it.
     fn after(&self, seq: Seq) -> Was {
         let newer = self.since.partition_point(|(changed, _)| *changed > seq);
@@ -99,7 +120,7 @@ impl Life {
 }
 
 impl Past {
-    /// Reads backwards from the version `now`, from which `edit` differs by `differences`.
+    /// Reads backwards from the version `now`, as far as it matters to `edit`.
     /// `file_edit`: the edit that the file shows, which the log took over or refused; it is read up
     /// to that.
     ///
@@ -109,28 +130,29 @@ impl Past {
         log: &Log,
         now: Seq,
         edit: &Edit,
-        differences: &[Change],
+        reach: Reach,
         file_edit: Option<&str>,
     ) -> Result<Self> {
         let mut past = Self {
             begins: now,
             end: End::Unknown,
             edits: Vec::new(),
+            has_adopted_copies: false,
             changes: Vec::new(),
             movies: BTreeMap::new(),
         };
-        // What both lack says nothing: it may be older than the movie.
-        let is_as_now = |key: &MovieKey| {
-            let is_different = differences.binary_search_by(|change| change.key.cmp(key)).is_ok();
-            !is_different && edit.tag(key).is_some()
-        };
-        let (mut seen, mut sought) = (BTreeSet::new(), file_edit);
+        let mut sought = file_edit;
         let (mut bytes_read, mut window) = (0, WINDOW);
         'log: while past.begins > Seq::ZERO
-            && now.0 - past.begins.0 < COMMITS_MAX
+            && now.0 - past.begins.0 < reach.commits_max
             && bytes_read < BYTES_MAX
         {
-            let count = window.min(past.begins.0);
+            if sought.is_none() && past.seen(edit) >= reach.seen_enough {
+                past.end = End::Seen;
+                break;
+            }
+            let left = reach.commits_max - (now.0 - past.begins.0);
+            let count = window.min(past.begins.0).min(left);
             let read = log.read_window(Seq(past.begins.0 - count + 1), count).await;
             let took = read.len() as u64;
             if took < count {
@@ -140,25 +162,18 @@ impl Past {
             }
             let before = bytes_read;
             for bytes in read.into_iter().rev() {
-                if seen.len() >= SEEN_ENOUGH && sought.is_none() {
-                    past.end = End::Seen;
-                    break 'log;
-                }
                 let object = log.object(past.begins);
                 let bytes = bytes.map_err(|failure| failure.into_error("read", &*object))?;
-                let bytes = bytes.ok_or_else(|| Error::damaged(&*object, "it is gone"))?;
-                if pruned_to(&bytes).is_some() {
+                // Pruned, or taken by a lifecycle rule: the service does without it, too.
+                let Some(bytes) = bytes.filter(|bytes| pruned_to(bytes).is_none()) else {
                     break 'log;
-                }
+                };
                 bytes_read += bytes.len() as u64;
                 let commit = log.env().compute(move || Commit::decode(&object, &bytes)).await?;
                 if !past.take(commit, &mut sought) {
                     past.end = End::Drop;
                     break 'log;
                 }
-                let changed = past.changes.last().filter(|(seq, _)| *seq == past.begins);
-                let changed = changed.into_iter().flat_map(|(_, keys)| keys);
-                seen.extend(changed.filter(|key| is_as_now(key)).cloned());
                 past.begins = Seq(past.begins.0 - 1);
             }
             window = next_window(count, bytes_read - before);
@@ -167,10 +182,14 @@ impl Past {
             // Before the first commit there was nothing that anybody could edit.
             (past.begins, past.end) = (Seq(1), End::Birth);
         }
-        if !seen.is_empty() && past.end != End::Birth {
-            past.end = End::Seen;
-        }
         past.find_earlier(log).await?;
+        // Of some it shows only now that they were so before.
+        past.end = match (past.end, past.seen(edit)) {
+            (End::Birth, _) => End::Birth,
+            (End::Drop, 1..) | (_, SEEN_FOR_CERTAIN..) => End::Seen,
+            (End::Drop, _) => End::Drop,
+            (End::Seen | End::Unknown, _) => End::Unknown,
+        };
         Ok(past)
     }
 
@@ -179,18 +198,24 @@ impl Past {
         let seq = commit.seq;
         let ops = commit.batches.into_iter().flat_map(|batch| batch.groups);
         let ops: Vec<_> = ops.flat_map(|group| group.ops).collect();
-        let counts = |out: Option<Outcome>| out.is_some_and(|out| !out.code.is_refusal());
-        if ops.iter().any(|op| matches!(op.action, Action::Drop) && counts(op.out)) {
+        let is_drop = |op: &Op| {
+            let out = op.out.filter(|out| out.code == Code::Deleted);
+            matches!(op.action, Action::Drop) && out.is_some()
+        };
+        if ops.iter().any(is_drop) {
             return false;
         }
         let mut keys = Vec::new();
         for op in ops.into_iter().rev() {
-            if let Action::Adopt(Adoption { to: Some(to), changes, .. }) = &op.action
-                && counts(op.out)
+            if let Action::Adopt(Adoption { from, to: Some(to), changes }) = &op.action
+                && op.out.is_some_and(|out| !out.code.is_refusal())
             {
-                *sought = sought.filter(|sought| **sought != *to.sha256);
-                if changes.iter().any(|change| counts(change.out)) {
-                    self.edits.push(Arc::clone(&to.sha256));
+                let is_of_copy = from.as_ref() == Some(to);
+                self.has_adopted_copies |= is_of_copy;
+                if !is_of_copy {
+                    *sought = sought.filter(|sought| **sought != *to.sha256);
+                    // One that was refused never was a version.
+                    self.edits.extend((!changes.is_empty()).then(|| Arc::clone(&to.sha256)));
                 }
             }
             for (key, tag, was) in changes_of(op.action, op.out).into_iter().rev() {
@@ -217,43 +242,66 @@ impl Past {
                 None => movie.before = Was::Tagged(None),
             }
         }
-        let too_many = earlier.len() as u64 > COMMITS_MAX;
-        let reads = earlier.into_iter().filter(|_| !too_many).map(|(seq, keys)| async move {
+        let reads = earlier.into_iter().map(|(seq, keys)| async move {
             let object = log.object(seq);
             let read = log.read(seq).await;
             let bytes = read.map_err(|failure| failure.into_error("read", &*object))?;
             let Some(bytes) = bytes.filter(|bytes| pruned_to(bytes).is_none()) else {
-                return Ok(Vec::new());
+                return Ok((0, Vec::new()));
             };
-            let commit = log.env().compute(move || Commit::decode(&object, &bytes)).await?;
-            let wanted: BTreeSet<_> = keys.into_iter().collect();
-            let groups = commit.batches.into_iter().flat_map(|batch| batch.groups);
-            let ops = groups.flat_map(|group| group.ops);
-            let changes = ops.flat_map(|op| changes_of(op.action, op.out));
-            let found = changes.filter(|(key, ..)| wanted.contains(key));
-            Ok(found.map(|(key, tag, _)| (key, tag)).collect())
+            let find = move || {
+                let wanted: BTreeSet<_> = keys.into_iter().collect();
+                let commit = Commit::decode(&object, &bytes)?;
+                let groups = commit.batches.into_iter().flat_map(|batch| batch.groups);
+                let changes = groups.flat_map(|group| group.ops);
+                let changes = changes.flat_map(|op| changes_of(op.action, op.out));
+                let found = changes.filter(|(key, ..)| wanted.contains(key));
+                Ok((bytes.len() as u64, found.map(|(key, tag, _)| (key, tag)).collect()))
+            };
+            log.env().compute(find).await
         });
         // In order: a run of the simulation must replay.
         let mut found = stream::iter(reads).buffered(EARLIER_AT_ONCE);
+        let mut bytes_read = 0;
         while let Some(found) = found.next().await {
-            for (key, tag) in found? {
+            let (bytes, found): (u64, Vec<_>) = found?;
+            for (key, tag) in found {
                 // The last one of its commit counts.
                 self.movies.entry(key).or_default().before = Was::Tagged(tag);
+            }
+            bytes_read += bytes;
+            if bytes_read > BYTES_MAX {
+                break;
             }
         }
         Ok(())
     }
 
-    /// Whether commits are gone that made movies what they were.
-    pub(super) fn has_gaps(&self) -> bool {
-        self.movies.values().any(|movie| movie.before == Was::Unknown)
+    /// Of how many commits the editor has seen the effect: a movie that is in the edit as it is now,
+    /// and was never so before.
+    fn seen(&self, edit: &Edit) -> usize {
+        let seen_in = |(key, life): (&MovieKey, &Life)| {
+            let edited = edit.tag(key)?;
+            let is_it = |tag: Option<MovieTag>| tag == Some(edited);
+            let (newest, older) = life.since.split_first()?;
+            let is_new = life.before != Was::Tagged(Some(edited))
+                && !older.iter().any(|(_, tag)| is_it(*tag));
+            (is_it(newest.1) && is_new).then_some(newest.0)
+        };
+        self.movies.iter().filter_map(seen_in).collect::<BTreeSet<_>>().len()
     }
 
-    /// Fills them from the movies of an older version.
+    /// The movies of which nobody knows what they were: between which commits they were that.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = (Seq, Seq)> + '_ {
+        self.movies.values().filter(|life| life.before == Was::Unknown).filter_map(Life::gap)
+    }
+
+    /// Fills them from the movies of a version between.
     pub(super) fn fill(&mut self, seq: Seq, movies: &Snapshot) {
-        for (key, movie) in &mut self.movies {
-            if movie.before == Was::Unknown && movie.earlier.is_some_and(|earlier| earlier <= seq) {
-                movie.before = Was::Tagged(movies.tag(key));
+        for (key, life) in &mut self.movies {
+            let is_between = |(first, next)| first <= seq && seq < next;
+            if life.before == Was::Unknown && life.gap().is_some_and(is_between) {
+                life.before = Was::Tagged(movies.tag(key));
             }
         }
     }

@@ -195,7 +195,9 @@ async fn two_replicas_adopt_an_edit_once() {
     let log = Log::new(world.bucket.clone(), one.name().clone(), Env::real());
     for seq in 2..=one.latest().seq().0 {
         let commit = read(&log, Seq(seq)).await.unwrap().expect("it is there");
-        adoptions += adoption(commit).map_or(0, |adoption| adoption.changes.len());
+        let changes = adoption(commit).map_or_else(Vec::new, |adoption| adoption.changes);
+        let counts = |change: &&Change| change.out.is_some_and(|out| out.code == Code::Created);
+        adoptions += changes.iter().filter(counts).count();
     }
     assert_eq!(adoptions, 20);
     let told = |collection: &Collection| collection.meters().edits_adopted.get();
@@ -244,6 +246,84 @@ async fn a_movie_that_lost_loses_again_when_the_same_text_is_saved_with_more() {
     assert_eq!((adopted.base, adopted.stored, adopted.deleted), (None, 1, 0));
     assert_eq!(names(&collection).await, ["a", "b", "c", "d"]);
     assert_eq!(collection.latest().movies().get(&key).expect("there").json, *newer.json());
+}
+
+async fn change(collection: &Collection, action: Action) {
+    collection.submit(Group::of(action), OP_DEADLINE).await.unwrap();
+}
+
+fn movie(name: &str, body: &str) -> Movie {
+    let key = MovieKey::parse(name, crate::key::Year::new(2000).unwrap()).unwrap();
+    Movie::parse(key, body.as_bytes(), MovieLimits::default()).unwrap()
+}
+
+/// The edit differs from the version that was opened as much as from that which is shown.
+#[tokio::test(start_paused = true)]
+async fn what_is_as_near_to_another_version_is_not_changed() {
+    let (world, collection) = shown(&["a", "typo"]).await;
+    let opened = world.file().await.expect("it is there").0;
+    put(&collection, "correct").await;
+    change(&collection, Action::Delete(movie("typo", "{}").key().clone())).await;
+    shows(&world, &collection, &["a", "correct"]).await;
+    world.upload(&opened.replace(",\n{\"name\":\"typo\",\"year\":2000}", "")).await;
+    edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!(names(&collection).await, ["a", "correct"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_lost_in_all_loses_again() {
+    let (world, collection) = shown(&["a"]).await;
+    let opened = world.file().await.expect("it is there").0;
+    let newer = movie("a", r#"{"by":"api"}"#);
+    change(&collection, Action::Put(newer.clone())).await;
+    let edit = opened.replace("2000}", "2000,\"by\":\"editor\"}");
+    world.upload(&edit).await;
+    let seen = edited(&collection, None).await;
+    assert_eq!(seen.judged.as_ref().map(|adopted| adopted.lost), Ok(1));
+    until("it is published over", async || {
+        world.file().await.is_some_and(|(file, _)| file.contains("api"))
+    })
+    .await;
+    world.upload(&edit).await;
+    edited(&collection, Some(&seen)).await.judged.expect("it is fine");
+    let row = collection.latest().movies().get(newer.key()).expect("it is there");
+    assert_eq!(row.json, *newer.json());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_mishap_is_told_each_time() {
+    let (world, collection) = shown(&["a"]).await;
+    let refused = || collection.meters().edits_refused.get();
+    for count in 1..4 {
+        world.upload("[{}]").await;
+        until("it is told", async || refused() == count).await;
+        shows(&world, &collection, &["a"]).await;
+    }
+    assert_eq!(refused(), 3);
+}
+
+/// The log is read no further than that, and then checkpoints tell.
+#[tokio::test(start_paused = true)]
+async fn where_the_log_is_too_long_nothing_unseen_is_undone() {
+    let world = World::new();
+    let edit_reach = Reach { commits_max: 4, seen_enough: 3 };
+    let options = Options { publish: NO_PAUSE, adopt: EVERY, edit_reach, ..Options::default() };
+    let collection = world.with(options).await;
+    let titles: Vec<_> = (0..12).map(|it| format!("m{it:02}")).collect();
+    let mut opened = None;
+    for count in 1..=titles.len() {
+        let titles: Vec<_> = titles.iter().take(count).map(String::as_str).collect();
+        put(&collection, titles[count - 1]).await;
+        shows(&world, &collection, &titles).await;
+        if count == 6 {
+            opened = world.file().await;
+        }
+    }
+    let opened = opened.expect("it was there").0;
+    world.upload(&opened.replace(r#""m01","year":2000"#, r#""m01","year":2000,"rating":9"#)).await;
+    let adopted = edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!(adopted.deleted, 0, "{adopted:?}");
+    assert_eq!(names(&collection).await, titles);
 }
 
 /// What one commit cannot carry is refused, and the next edition takes its place.
