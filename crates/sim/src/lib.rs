@@ -21,4 +21,5 @@ pub mod trace;
 
 mod chaos;
 mod client;
+mod wish;
 mod world;
