@@ -7,6 +7,7 @@
 //!
 //! Nothing here is part of the service.
 
+pub mod blackbox;
 pub mod bucket;
 pub mod checker;
 pub mod faults;
