@@ -9,6 +9,9 @@ use super::blows::Kill;
 use super::trial::Ack;
 use super::witness::{Known, Observed};
 
+/// One cause has many effects; the first are told.
+const FINDINGS_SHOWN: usize = 5;
+
 /// How clients fared with one replica while one of the replicas was farther away.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Share {
@@ -206,12 +209,12 @@ impl fmt::Display for Report {
             longest(|outage| outage.each).unwrap_or_default().as_millis()
         )?;
         writeln!(f, "  longest time without an answer: {} ms", self.longest_gap.as_millis())?;
-        for finding in &self.findings {
+        for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             writeln!(f, "FOUND: {finding}")?;
         }
         match self.findings.len() {
-            0 => write!(f, "seed {}: linearizable", self.seed),
-            count => write!(f, "seed {}: {count} findings", self.seed),
+            0 => write!(f, "seed {}: linearizable, and the log is sound", self.seed),
+            count => write!(f, "seed {}: FOUND {count}", self.seed),
         }
     }
 }

@@ -134,13 +134,14 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
         longest_gap: longest_gap(&stage.trial.acks(), from, until),
         outages,
         costs,
-        findings: stage.trial.findings(),
+        findings: Vec::new(),
     };
     for outage in report.outages.iter().filter(|outage| outage.any > SERVICE_WITHIN) {
         let replica = outage.replica;
         report.findings.push(format!("r{replica} was killed: nobody served for {:?}", outage.any));
     }
     log::judge(setup, &stage.trial.observed(), &mut report).await?;
+    report.findings.extend(stage.trial.findings());
     Ok(report)
 }
 

@@ -313,4 +313,6 @@ pub(crate) fn same_request(logged: &Group, sent: &Group) -> bool {
 }
 
 #[cfg(test)]
+pub(crate) mod story;
+#[cfg(test)]
 mod tests;

@@ -292,3 +292,6 @@ impl<'a> Witness<'a> {
         (seq, Read { since: looked.invoked, answered: looked.answered, seq, seen })
     }
 }
+
+#[cfg(test)]
+mod tests;
