@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::ceph::Ceph;
+use crate::ceph::{self, Ceph};
 use crate::{ci, s3, shell};
 
 /// How long clients make requests; a fixed seed, so that runs can be compared.
@@ -50,13 +50,15 @@ fn on_moto(asked: &Asked<'_>) -> Result<()> {
     let folder = shell::empty_scratch("blackbox")?;
     let (moto, address) = s3::start_anywhere(folder.join("moto.log"))?;
     // It looks whether an object is there and stores it in two steps.
-    trials(asked, address, &["--one-write-at-a-time"], |bucket| s3::create_bucket(address, bucket))?;
+    trials(asked, address, &["--one-write-at-a-time"], |bucket| {
+        s3::create_bucket(address, bucket)
+    })?;
     moto.stop()
 }
 
 fn on_ceph(asked: &Asked<'_>) -> Result<()> {
     let ceph = Ceph::start()?;
-    println!("{}", ceph.version()?);
+    println!("{}", ceph::version()?);
     shell::empty_scratch("blackbox")?;
     ceph.create_bucket(s3::CONFORMANCE_BUCKET)?;
     let endpoint = format!("http://{}", ceph.address);

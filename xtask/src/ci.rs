@@ -12,8 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, blackbox, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
-    telemetry, tools,
+    bench, blackbox, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3,
+    shell, sim, telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.

@@ -101,7 +101,11 @@ impl Unrest<'_> {
                 sleep_until(at + away).await;
                 let until = Instant::now();
                 let took = replica.start().await?;
-                (self.say)(format!("r{} serves again, {} ms after its start", whom + 1, took.as_millis()));
+                (self.say)(format!(
+                    "r{} serves again, {} ms after its start",
+                    whom + 1,
+                    took.as_millis()
+                ));
                 return Ok(Some(Kill { replica: whom, at, until }));
             }
             Blow::Pause => {

@@ -48,6 +48,9 @@ pub(super) struct Client {
     trial: Arc<Trial>,
     rng: ChaCha12Rng,
     home: usize,
+    /// Whether it asks other replicas too. Not all may: whoever waits for a replica that is paused
+    /// asks no other meanwhile, and in a few seconds all who roam would wait.
+    roams: bool,
     callers: Vec<Caller>,
     wishes: Wishes,
     /// What each idempotency key was used for.
@@ -65,8 +68,17 @@ impl Client {
     pub(super) fn new(number: u8, trial: &Arc<Trial>, rng: ChaCha12Rng) -> Self {
         let callers: Vec<Caller> = trial.callers().collect();
         let home = usize::from(number) % callers.len().max(1);
+        let roams = (usize::from(number) / callers.len().max(1)).is_multiple_of(2);
         let trial = Arc::clone(trial);
-        Self { trial, rng, home, callers, wishes: Wishes::new(number), used: BTreeMap::new() }
+        Self {
+            trial,
+            rng,
+            home,
+            roams,
+            callers,
+            wishes: Wishes::new(number),
+            used: BTreeMap::new(),
+        }
     }
 
     /// Makes requests until then; the last may take longer.
@@ -98,7 +110,8 @@ impl Client {
         while !(has_written && has_read) {
             if began.elapsed() > SETTLE_MAX {
                 let what = if has_written { "read" } else { "write" };
-                let stuck = format!("r{} does not take a {what} though all faults have ended", replica + 1);
+                let stuck =
+                    format!("r{} does not take a {what} though all faults have ended", replica + 1);
                 return self.trial.found(stuck);
             }
             if !has_written {
@@ -118,7 +131,8 @@ impl Client {
         let name = self.wishes.next_name();
         let mut op = self.wishes.op(&mut self.rng);
         // An empty header is none (the seed ignores it).
-        let said = |tags: &mut Option<Vec<Tag>>| *tags = tags.take().filter(|tags| !tags.is_empty());
+        let said =
+            |tags: &mut Option<Vec<Tag>>| *tags = tags.take().filter(|tags| !tags.is_empty());
         said(&mut op.if_match);
         said(&mut op.if_none_match);
         if op.action.key().is_none() {
@@ -137,7 +151,7 @@ impl Client {
     }
 
     fn somewhere(&mut self, habit: Habit) -> usize {
-        if habit == Habit::Anything && self.rng.random_ratio(1, 4) {
+        if habit == Habit::Anything && self.roams && self.rng.random_ratio(1, 4) {
             return self.rng.random_range(0..self.callers.len());
         }
         self.home

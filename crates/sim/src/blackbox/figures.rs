@@ -208,7 +208,11 @@ impl fmt::Display for Report {
             longest(|outage| outage.any).unwrap_or_default().as_millis(),
             longest(|outage| outage.each).unwrap_or_default().as_millis()
         )?;
-        writeln!(f, "  longest time without an answer: {} ms", self.longest_gap.as_millis())?;
+        writeln!(
+            f,
+            "  longest time without an acknowledgement by anybody: {} ms",
+            self.longest_gap.as_millis()
+        )?;
         for finding in self.findings.iter().take(FINDINGS_SHOWN) {
             writeln!(f, "FOUND: {finding}")?;
         }

@@ -93,7 +93,6 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
         folder: setup.folder.clone(),
         store: format!("s3://{}", setup.bucket),
         serve,
-        serve_one: Vec::new(),
     });
     let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
     for number in 1..=REPLICAS {
@@ -124,10 +123,11 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
     }
     stage.end().await?;
     let count = |of: fn(&proxy::Counts) -> u64| stage.proxies.iter().map(|p| of(p.counts())).sum();
+    let observed = std::mem::take(&mut *stage.trial.observed());
     let outages = outages(&kills, &stage.trial.acks(), REPLICAS);
     let mut report = Report {
         seed: setup.seed,
-        counts: Counts::of(&stage.trial.observed()),
+        counts: Counts::of(&observed),
         commits: 0,
         bucket_requests: count(|counts| counts.requests.load(Ordering::Relaxed)),
         faults: count(|counts| counts.faults.load(Ordering::Relaxed)),
@@ -140,7 +140,7 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
         let replica = outage.replica;
         report.findings.push(format!("r{replica} was killed: nobody served for {:?}", outage.any));
     }
-    log::judge(setup, &stage.trial.observed(), &mut report).await?;
+    log::judge(setup, &observed, &mut report).await?;
     report.findings.extend(stage.trial.findings());
     Ok(report)
 }

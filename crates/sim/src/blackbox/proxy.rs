@@ -134,7 +134,11 @@ impl Proxy {
     ///
     /// # Errors
     /// Where the system gives no port.
-    pub(super) async fn start(bucket: String, seed: u64, turn: Option<Arc<Semaphore>>) -> io::Result<Self> {
+    pub(super) async fn start(
+        bucket: String,
+        seed: u64,
+        turn: Option<Arc<Semaphore>>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let shared = Arc::new(Shared {
             address: listener.local_addr()?,

@@ -29,10 +29,8 @@ pub(super) struct Launch {
     pub(super) folder: PathBuf,
     /// `s3://bucket`.
     pub(super) store: String,
-    /// Options of `movies-api serve` besides those that are set here.
+    /// Options of every replica's `serve` besides those of [`Replica::options`].
     pub(super) serve: Vec<String>,
-    /// Those of single replicas, by their place: what one has to know of another goes here.
-    pub(super) serve_one: Vec<Vec<String>>,
 }
 
 /// One replica: a place with an address, and the process that lives there now.
@@ -101,18 +99,27 @@ impl Replica {
         }
     }
 
+    /// What distinguishes one replica from another, and what it is to know of the others: nothing
+    /// so far, as if each were a deployment of its own.
+    fn options(&self) -> Vec<String> {
+        let options = [
+            ("--store", self.launch.store.clone()),
+            ("--replica", format!("r{}", self.number)),
+            ("--listen", self.address.to_string()),
+            ("--admin-listen", self.admin.to_string()),
+        ];
+        options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+
     fn spawn(&mut self) -> Result<PathBuf> {
         self.lives += 1;
-        let Launch { binary, folder, store, serve, serve_one } = &*self.launch;
+        let Launch { binary, folder, serve, .. } = &*self.launch;
         let log = folder.join(format!("r{}-{}.log", self.number, self.lives));
         let output = File::create(&log).with_context(|| format!("cannot write {log:?}"))?;
         // The kernel ends it when this process is gone, however it ends.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("serve");
-        command.args(["--store", store, "--replica", &format!("r{}", self.number)]);
-        command.args(["--listen", &self.address.to_string()]);
-        command.args(["--admin-listen", &self.admin.to_string()]);
-        command.args(serve).args(serve_one.get(self.number - 1).into_iter().flatten());
+        command.args(self.options()).args(serve);
         command.env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy));
         let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn();
         self.child = Some(child.context("cannot start a replica (is `setpriv` there?)")?);
@@ -137,7 +144,11 @@ impl Replica {
     pub(super) fn kill(&mut self) -> Result<()> {
         self.signal(Signal::KILL)?;
         let ended = self.child.take().context("it was alive")?.wait()?;
-        ensure!(ended.signal() == Some(9), "r{} had ended before it was killed: {ended}", self.number);
+        ensure!(
+            ended.signal() == Some(9),
+            "r{} had ended before it was killed: {ended}",
+            self.number
+        );
         Ok(())
     }
 

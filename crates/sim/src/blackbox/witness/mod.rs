@@ -158,9 +158,12 @@ enum Open<'a> {
     Write(&'a Asked, Group, &'a Answer),
 }
 
+/// Whose request it is, and its key.
+type Name<'a> = (Option<&'a str>, Option<&'a str>);
+
 struct Witness<'a> {
     log: &'a Replayed,
-    groups: BTreeMap<(Option<&'a str>, Option<&'a str>), Vec<(Seq, &'a Group)>>,
+    groups: BTreeMap<Name<'a>, Vec<(Seq, &'a Group)>>,
     /// By the time of the answer: the highest commit that requests answered by then stand at.
     floor: Vec<(Moment, Seq)>,
     /// What else has got its place, in the order of answers, with the highest commit so far.

@@ -116,7 +116,10 @@ fn a_stale_read_is_found_and_a_concurrent_one_is_not() {
 fn a_read_that_shows_other_bytes_than_its_version_is_found() {
     let a = one("a", put(1));
     let story = Story::of(std::slice::from_ref(&a));
-    story.told(&a, (1, 2), answer(Code::Created, Some(1), 1)).list(1, Some(2), (3, 4)).fails("a read showed");
+    story
+        .told(&a, (1, 2), answer(Code::Created, Some(1), 1))
+        .list(1, Some(2), (3, 4))
+        .fails("a read showed");
 }
 
 #[test]
@@ -137,7 +140,10 @@ fn two_reads_may_not_go_back() {
 fn what_was_called_nothing_never_shows() {
     let a = one("a", put(1));
     Story::of(std::slice::from_ref(&a)).knows(&a, 1, Known::Nothing).fails("nothing happened");
-    Story::of(&[]).knows(&a, 1, Known::Nothing).knows(&one("b", delete()), 2, Known::Unknown).holds();
+    Story::of(&[])
+        .knows(&a, 1, Known::Nothing)
+        .knows(&one("b", delete()), 2, Known::Unknown)
+        .holds();
 }
 
 #[test]
