@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -81,9 +82,9 @@ impl Client {
         }
     }
 
-    /// Makes requests until then; the last may take longer.
-    pub(super) async fn run(&mut self, habit: Habit, until: Instant) {
-        while Instant::now() < until {
+    /// Makes requests until it is over; the last may take longer.
+    pub(super) async fn run(&mut self, habit: Habit, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
             match habit {
                 Habit::PutsAtHome => {
                     let name = self.wishes.next_name();

@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -114,7 +114,7 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
     let from = Instant::now();
     let lasts = setup.lasts.mul_f64(1.0 - FIGURES_SHARE);
     let kills = match setup.lie {
-        Some(lie) => stage.lies(lie).await,
+        Some(lie) => stage.lies(lie).await?,
         None => stage.unrest(lasts).await?,
     };
     let until = Instant::now();
@@ -170,7 +170,7 @@ impl Stage<'_> {
         let before = self.scrape().await?;
         let requests = self.bucket_requests();
         let began = Instant::now();
-        self.work(Habit::PutsAtHome, began + lasts).await?;
+        self.work(Habit::PutsAtHome, sleep(lasts)).await?;
         let lasted = began.elapsed();
         let requests = self.bucket_requests() - requests;
         let after = self.scrape().await?;
@@ -208,19 +208,23 @@ impl Stage<'_> {
         self.proxies.iter().map(requests).sum()
     }
 
-    /// All clients until then, who come back afterwards.
-    async fn work(&mut self, habit: Habit, until: Instant) -> Result<()> {
+    /// All clients are at work while `meanwhile` runs, and come back.
+    async fn work<T>(&mut self, habit: Habit, meanwhile: impl Future<Output = T>) -> Result<T> {
+        let is_over = Arc::new(AtomicBool::new(false));
         let mut working = JoinSet::new();
         for mut client in self.clients.drain(..) {
+            let is_over = Arc::clone(&is_over);
             working.spawn(async move {
-                client.run(habit, until).await;
+                client.run(habit, &is_over).await;
                 client
             });
         }
+        let done = meanwhile.await;
+        is_over.store(true, Ordering::Relaxed);
         while let Some(client) = working.join_next().await {
             self.clients.push(client.context("a client")?);
         }
-        Ok(())
+        Ok(done)
     }
 
     async fn unrest(&mut self, lasts: Duration) -> Result<Vec<blows::Kill>> {
@@ -228,42 +232,27 @@ impl Stage<'_> {
         for proxy in &self.proxies {
             proxy.set(Weather::STORM);
         }
-        let until = Instant::now() + lasts;
-        let mut working = JoinSet::new();
-        for mut client in self.clients.drain(..) {
-            working.spawn(async move {
-                client.run(Habit::Anything, until).await;
-            });
-        }
+        let mut replicas = std::mem::take(&mut self.replicas);
         let unrest = Unrest {
-            trial: &self.trial,
-            replicas: &mut self.replicas,
-            proxies: &self.proxies,
+            trial: &Arc::clone(&self.trial),
+            replicas: &mut replicas,
+            proxies: &self.proxies.clone(),
             rng: own(&mut self.rng),
             say: self.say,
         };
-        let kills = unrest.run(until).await?;
-        while let Some(ended) = working.join_next().await {
-            ended.context("a client")?;
-        }
-        Ok(kills)
+        let kills = self.work(Habit::Anything, unrest.run(Instant::now() + lasts)).await?;
+        self.replicas = replicas;
+        kills
     }
 
     /// The bucket of one replica lies; no fault, no blow.
-    async fn lies(&mut self, lie: Lie) -> Vec<blows::Kill> {
+    async fn lies(&mut self, lie: Lie) -> Result<Vec<blows::Kill>> {
         (self.say)(format!("a lie of the bucket: {lie:?}"));
         if let Some(proxy) = self.proxies.first() {
             proxy.lie(Some(lie));
         }
-        let until = Instant::now() + LIE_LASTS;
-        let mut working = JoinSet::new();
-        for mut client in self.clients.drain(..) {
-            working.spawn(async move {
-                client.run(Habit::Anything, until).await;
-            });
-        }
-        while working.join_next().await.is_some() {}
-        Vec::new()
+        self.work(Habit::Anything, sleep(LIE_LASTS)).await?;
+        Ok(Vec::new())
     }
 
     /// All faults have ended: every replica must serve, twice, so that the first one reads what
