@@ -120,8 +120,10 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
     let until = Instant::now();
     if setup.lie.is_none() {
         stage.quiet().await;
+        stage.end().await?;
+    } else {
+        stage.break_off().await?;
     }
-    stage.end().await?;
     let count = |of: fn(&proxy::Counts) -> u64| stage.proxies.iter().map(|p| of(p.counts())).sum();
     let observed = std::mem::take(&mut *stage.trial.observed());
     let outages = outages(&kills, &stage.trial.acks(), REPLICAS);
@@ -276,11 +278,26 @@ impl Stage<'_> {
     async fn end(&mut self) -> Result<()> {
         for (place, replica) in self.replicas.iter_mut().enumerate() {
             let ended = replica.stop().await?;
-            (self.say)(format!("r{} ends: {ended}", place + 1));
+            if !ended.success() {
+                self.trial.found(format!("r{} did not end well: {ended}", place + 1));
+            }
         }
+        self.on_its_way().await;
+        Ok(())
+    }
+
+    /// Whoever was lied to may never finish.
+    async fn break_off(&mut self) -> Result<()> {
+        for replica in &mut self.replicas {
+            replica.kill()?;
+        }
+        self.on_its_way().await;
+        Ok(())
+    }
+
+    async fn on_its_way(&self) {
         while self.proxies.iter().any(Proxy::is_busy) {
             sleep(Duration::from_millis(10)).await;
         }
-        Ok(())
     }
 }
