@@ -12,8 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3, shell, sim,
-    telemetry, tools,
+    bench, blackbox, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3,
+    shell, sim, telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.
@@ -41,6 +41,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("chart", || chart::run(&[]))?;
     steps.run("conformance on moto", conformance)?;
     steps.run("a role by moto's STS", web_identity)?;
+    steps.run("black box on moto", || blackbox::run(&[]))?;
     steps.run("schemathesis", schemathesis)?;
     steps.run("dist", || dist::run(&["--smoke".to_owned()]))?;
     steps.run("clients", || clients::run(&[]))?;
@@ -99,16 +100,11 @@ fn openapi_lint() -> Result<()> {
     ]))
 }
 
-/// The conformance suite once more, against a server that is not ours.
 fn conformance() -> Result<()> {
     let folder = shell::scratch("conformance")?;
     let (moto, address) = s3::start_anywhere(folder.join("moto.log"))?;
-    let endpoint = format!("http://{address}");
-    // Of the whole workspace, so that nothing is compiled a second time with other features.
-    shell::run_with(
-        "cargo test --workspace --locked --test conformance",
-        &[("MOVIES_TEST_S3", &endpoint)],
-    )?;
+    s3::create_bucket(address, s3::CONFORMANCE_BUCKET)?;
+    s3::conformance(&format!("http://{address}"))?;
     moto.stop()
 }
 

@@ -6,6 +6,8 @@
 
 mod background;
 mod bench;
+mod blackbox;
+mod ceph;
 mod chart;
 mod check;
 mod ci;
@@ -58,6 +60,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[--seeds N] [--seed S] [--mutants]",
         about: "the store under faults; replay of one seed; the deliberate bugs",
         run: sim::run,
+    },
+    Command {
+        name: "blackbox",
+        arguments: "[--seconds N] [--seed S] [--store moto|ceph]",
+        about: "three real replicas under faults, kills and partitions; their history checked",
+        run: blackbox::run,
     },
     Command {
         name: "bench",

@@ -10,6 +10,8 @@ use crate::background::{Server, free_address};
 use crate::{loopback, shell, tools};
 
 const PORT: u16 = 5555;
+/// The bucket of the conformance suite (`crates/sim/tests/conformance.rs`).
+pub(crate) const CONFORMANCE_BUCKET: &str = "movies-conformance";
 
 pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -63,4 +65,13 @@ pub(crate) fn variables(address: SocketAddr) -> Vec<(String, String)> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
+}
+
+/// The conformance suite once more, against a server that is not ours and has the bucket.
+pub(crate) fn conformance(endpoint: &str) -> Result<()> {
+    // Of the whole workspace, so that nothing is compiled a second time with other features.
+    shell::run_with(
+        "cargo test --workspace --locked --test conformance",
+        &[("MOVIES_TEST_S3", endpoint)],
+    )
 }

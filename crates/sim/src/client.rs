@@ -6,9 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use movies_store::commit::{Action, Code, Group, Op};
-use movies_store::key::{MovieKey, MovieTag, Print, Seq, Tag, Year};
-use movies_store::movie::{Movie, MovieLimits};
+use movies_store::commit::{Code, Group};
+use movies_store::key::Seq;
 use movies_store::{Collection, Error, Freshness, Judgement, State};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
@@ -19,11 +18,9 @@ use crate::bucket::Replica;
 use crate::history::{Fate, Read, Seen, Told, Write};
 use crate::model::Violation;
 use crate::trace::Moment;
+use crate::wish::{Known, Wishes, any_key};
 use crate::world::World;
 
-/// Few, so that requests meet.
-const MOVIES: [(&str, u64); 4] =
-    [("Alien", 1979), ("Metropolis", 1927), ("Metropolis", 2001), ("Stalker", 1979)];
 /// How much later than its deadline an answer may come.
 const LATENESS_MAX: Duration = Duration::from_millis(100);
 /// How often an unknown outcome is asked again with its key.
@@ -36,9 +33,7 @@ pub(crate) struct Client {
     world: Arc<World>,
     rng: ChaCha12Rng,
     home: Replica,
-    writes: u32,
-    /// The last state that it saw: where its tags come from.
-    known: Option<Arc<State>>,
+    wishes: Wishes,
 }
 
 /// What one attempt came to.
@@ -59,7 +54,7 @@ impl Client {
     pub(crate) fn new(number: u8, world: &Arc<World>, mut rng: ChaCha12Rng) -> Self {
         let replicas: Vec<_> = world.replicas().collect();
         let home = *replicas.choose(&mut rng).expect("there is a replica");
-        Self { number, world: Arc::clone(world), rng, home, writes: 0, known: None }
+        Self { number, world: Arc::clone(world), rng, home, wishes: Wishes::new(number) }
     }
 
     /// Makes all its requests.
@@ -81,7 +76,8 @@ impl Client {
     /// Writes once and reads everything at a replica that has no more excuse.
     pub(crate) async fn settle(mut self, replica: Replica) {
         self.home = replica;
-        let group = Group { by: Some(self.next_name()), key: None, ops: vec![self.put()] };
+        let name = Some(self.wishes.next_name());
+        let group = Group { by: name, key: None, ops: vec![self.wishes.put(&mut self.rng)] };
         let invoked = self.tell("settles", &group);
         let patience = Duration::from_secs(60);
         let attempt = self.attempt(replica, &group, patience, patience * 2).await;
@@ -99,7 +95,7 @@ impl Client {
     }
 
     async fn write(&mut self) {
-        let group = self.group();
+        let group = self.wishes.group(&mut self.rng);
         let invoked = self.tell("writes", &group);
         let mut attempts = Vec::new();
         for _ in 0..=REPETITIONS_MAX {
@@ -223,7 +219,7 @@ impl Client {
     }
 
     async fn read_at(&mut self, replica: Replica, freshness: Freshness, everything: bool) {
-        let key = self.key();
+        let key = any_key(&mut self.rng);
         let invoked =
             self.world.trace.event(format_args!("c{} reads {replica} {key}", self.number));
         let limit = self.world.settings.options.read_deadline;
@@ -255,7 +251,7 @@ impl Client {
         };
         let seq = reading.state.seq();
         let seen = if everything { Seen::all(&reading.state) } else { Seen::movie(&reading, &key) };
-        self.known = Some(Arc::clone(&reading.state));
+        self.remember(&reading.state);
         let mut history = self.world.history();
         let answered =
             self.world.trace.event(format_args!("c{} sees {seq} {:?}", self.number, reading.age));
@@ -285,7 +281,12 @@ impl Client {
             self.world.trace.event(format_args!("c{} has state {}", self.number, state.seq()));
         let read = Read { since: Moment(0), answered, seq: state.seq(), seen: Seen::all(state) };
         self.world.history().reads.push(read);
-        self.known = Some(Arc::clone(state));
+        self.remember(state);
+    }
+
+    fn remember(&mut self, state: &State) {
+        let movies = Seen::movies(state).map(|(key, stored)| (key, stored.json)).collect();
+        self.wishes.known = Known { tag: Some(state.tag()), movies };
     }
 
     fn tell(&self, verb: &str, group: &Group) -> Moment {
@@ -310,96 +311,4 @@ impl Client {
         let other = all.choose(&mut self.rng).copied();
         if self.rng.random_ratio(1, 4) { other.unwrap_or(self.home) } else { self.home }
     }
-
-    fn next_name(&mut self) -> Arc<str> {
-        self.writes += 1;
-        format!("c{}-{}", self.number, self.writes).into()
-    }
-
-    /// A request: with a key, which may have been used before, or under a name of its own.
-    fn group(&mut self) -> Group {
-        let name = self.next_name();
-        let mut ops = vec![self.op()];
-        if self.rng.random_ratio(1, 5) {
-            let more = self.rng.random_range(1..3);
-            ops.extend((0..more).map(|_| self.op_of_movie()));
-        }
-        if self.rng.random_bool(0.5) {
-            let key = if self.rng.random_ratio(1, 10) {
-                format!("k{}", self.rng.random_range(0..self.writes))
-            } else {
-                format!("k{}", self.writes)
-            };
-            let print = Print::of(&[name.as_bytes()]);
-            return Group {
-                by: Some(format!("c{}", self.number).into()),
-                key: Some((key.into(), print)),
-                ops,
-            };
-        }
-        Group { by: Some(name), key: None, ops }
-    }
-
-    /// Any op; those that concern the whole collection stand first in their group.
-    fn op(&mut self) -> Op {
-        let mut op = match self.rng.random_range(0..40) {
-            0 => Op::new(Action::Drop),
-            1 => Op::new(Action::Create),
-            _ => self.op_of_movie(),
-        };
-        if self.rng.random_ratio(1, 6) {
-            let known = self.known.as_ref().map(|state| state.tag());
-            op.if_match = Some(known.into_iter().collect());
-        }
-        op
-    }
-
-    fn op_of_movie(&mut self) -> Op {
-        let key = self.key();
-        let known = self.known.as_ref().and_then(|state| state.movies().get(&key));
-        let tag = known.as_ref().map(|row| Tag::Movie(MovieTag::of(&row.json)));
-        let mut op = match (self.rng.random_range(0..12), &known) {
-            (0..3, _) => Op::new(Action::Delete(key)),
-            (3, Some(row)) => Op::new(Action::Put(same(&row.json))),
-            _ => self.put_to(key),
-        };
-        match self.rng.random_range(0..12) {
-            0..3 => {
-                let foreign = Tag::Other("d41d8".into());
-                op.if_match = Some(tag.into_iter().chain([foreign]).collect());
-            }
-            3 => op.if_match = Some(vec![Tag::Any]),
-            4..6 => op.if_none_match = Some(vec![Tag::Any]),
-            6 => op.if_none_match = Some(tag.into_iter().collect()),
-            _ => {}
-        }
-        op
-    }
-
-    fn put(&mut self) -> Op {
-        let key = self.key();
-        self.put_to(key)
-    }
-
-    /// Content that no other write of the run has.
-    fn put_to(&mut self, key: MovieKey) -> Op {
-        let body = format!(
-            "{{\"by\":{},\"write\":{},\"draw\":{}}}",
-            self.number,
-            self.writes,
-            self.rng.random::<u16>()
-        );
-        let movie = Movie::parse(key, body.as_bytes(), MovieLimits::default());
-        Op::new(Action::Put(movie.expect("the body is a movie")))
-    }
-
-    fn key(&mut self) -> MovieKey {
-        let (name, year) = MOVIES.choose(&mut self.rng).copied().unwrap_or(("Alien", 1979));
-        let year = Year::new(year).expect("the years above are years");
-        MovieKey::parse(name, year).expect("the names above are names")
-    }
-}
-
-fn same(json: &bytes::Bytes) -> Movie {
-    Movie::from_log(json.clone()).expect("a state holds movies")
 }

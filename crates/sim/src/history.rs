@@ -107,15 +107,19 @@ impl Seen {
     /// Where a page holds bytes that are no movie (invariant 7).
     #[must_use]
     pub fn all(state: &State) -> Self {
-        let movies = state.movies().rows().map(|row| {
+        Self::All(Catalogue {
+            movies: Self::movies(state).collect(),
+            version: state.version(),
+            dropped: state.is_dropped(),
+        })
+    }
+
+    /// The movies of a state.
+    pub(crate) fn movies(state: &State) -> impl Iterator<Item = (MovieKey, Stored)> {
+        state.movies().rows().map(|row| {
             let movie = movies_store::movie::Movie::from_log(row.json.clone())
                 .expect("a page holds movies only");
             (movie.key().clone(), Stored { json: row.json, seq: row.seq })
-        });
-        Self::All(Catalogue {
-            movies: movies.collect(),
-            version: state.version(),
-            dropped: state.is_dropped(),
         })
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! Nothing here is part of the service.
 
+pub mod blackbox;
 pub mod bucket;
 pub mod checker;
 pub mod edits;
@@ -22,4 +23,5 @@ pub mod trace;
 
 mod chaos;
 mod client;
+mod wish;
 mod world;

@@ -164,6 +164,21 @@ impl Model {
             && (next..=Seq(next.0 + UNTIL_WINDOW)).contains(&batch.until)
     }
 
+    /// What answers are compared with: the same state, without what it remembers of batches and
+    /// keys, which grows with the log. What is foreseen from it is right for groups without a key.
+    #[must_use]
+    pub fn view(&self) -> Self {
+        Self {
+            log: self.log,
+            seq: self.seq,
+            hash: self.hash,
+            at: self.at,
+            catalogue: self.catalogue.clone(),
+            file: self.file.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Makes it a forger: it will write batches that were judged already.
     pub(crate) fn forget_judged(&mut self) {
         self.judged.clear();
@@ -227,13 +242,12 @@ impl Model {
                 None => drop(self.keys.insert(owner, *print)),
             }
         }
-        let before = self.clone();
+        let before = (self.catalogue.clone(), self.file.clone());
         let mut outcomes = Vec::new();
         for op in &group.ops {
             let outcome = self.op(op);
             if outcome.code.is_refusal() {
-                let keys = std::mem::take(&mut self.keys);
-                *self = Self { keys, ..before };
+                (self.catalogue, self.file) = before;
                 let mut aborted = all(Code::Aborted);
                 if let Some(refused) = aborted.get_mut(outcomes.len()) {
                     *refused = outcome;

@@ -14,6 +14,8 @@ use crate::key::{CollectionName, Seq};
 
 /// How long one read of a commit may take before it is tried again.
 const READ_DEADLINE: Duration = Duration::from_secs(60);
+/// How soon one read of several is tried again, once.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// The most commits that are read at once while catching up.
 const WINDOW_MAX: u64 = 64;
 /// The most bytes that are read at once while catching up, beside the first commit's.
@@ -130,10 +132,18 @@ impl Log {
         count: u64,
     ) -> Vec<Result<Option<Bytes>, Failure>> {
         let room = &AtomicU64::new(WINDOW_BYTES_MAX);
-        let reads = (0..count).map(|offset| {
+        let reads = (0..count).map(|offset| async move {
             // The first always comes, or a window would come to nothing.
             let fits = move |bytes| offset == 0 || take(room, bytes);
-            self.read_if(Seq(from.0 + offset), fits)
+            let seq = Seq(from.0 + offset);
+            match self.read_if(seq, fits).await {
+                // What came of the others would be thrown away for it.
+                Err(failure) if count > 1 && !failure.is_final => {
+                    self.env.sleep(self.env.jittered(READ_AGAIN_AFTER)).await;
+                    self.read_if(seq, fits).await
+                }
+                read => read,
+            }
         });
         let window = futures_util::future::join_all(reads).await.into_iter();
         let window: Vec<_> = window

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use movies_store::commit::{Code, Group, Outcome, SERVICE};
+use movies_store::commit::{Code, Commit, Group, Outcome, SERVICE};
 use movies_store::key::{Print, Seq};
 
 use crate::history::{Fate, History, Read, Seen, Told, Write};
@@ -93,27 +93,58 @@ impl std::fmt::Display for Placed<'_> {
     }
 }
 
+/// A log, judged again commit by commit.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The commits, with the outcomes that they record.
+    pub commits: Vec<Commit>,
+    /// The state after each commit, from before the first: as [`Model::view`] has it.
+    pub after: Vec<Model>,
+}
+
+impl Replayed {
+    /// Rule 1.
+    ///
+    /// # Errors
+    /// Where the log breaks it.
+    pub fn of(log: &[Bytes]) -> Result<Self, Violation> {
+        let mut model = Model::default();
+        let mut replayed = Self { commits: Vec::new(), after: vec![model.view()] };
+        for bytes in log {
+            replayed.commits.push(model.take(bytes)?);
+            replayed.after.push(model.view());
+        }
+        Ok(replayed)
+    }
+
+    /// Each group of the log, with the commit that it stands in.
+    pub fn groups(&self) -> impl Iterator<Item = (Seq, &Group)> {
+        let batches =
+            self.commits.iter().flat_map(|commit| commit.batches.iter().map(|b| (commit.seq, b)));
+        batches.flat_map(|(seq, batch)| batch.groups.iter().map(move |group| (seq, group)))
+    }
+}
+
 /// Checks a history against the log that the bucket holds in the end.
 ///
 /// # Errors
 /// The first rule that is broken.
 pub fn check(commits: &[Bytes], history: &History) -> Result<(), Violation> {
-    let mut after = vec![Model::default()];
-    let mut log = Vec::new();
-    for bytes in commits {
-        let mut model = after.last().cloned().unwrap_or_default();
-        log.push(model.take(bytes)?);
-        after.push(model);
-    }
+    check_replayed(&Replayed::of(commits)?, history)
+}
+
+/// [`check`] with a log that keeps rule 1.
+///
+/// # Errors
+/// The first other rule that is broken.
+pub fn check_replayed(log: &Replayed, history: &History) -> Result<(), Violation> {
     let mut occurrences: BTreeMap<Name, Vec<Occurrence<'_>>> = BTreeMap::new();
-    for commit in &log {
-        for (index, group) in commit.batches.iter().flat_map(|batch| &batch.groups).enumerate() {
-            let outcomes = group.ops.iter().filter_map(|op| op.out).collect();
-            let found = Occurrence { at: Place(commit.seq, index), group, outcomes };
-            occurrences.entry(name(group)).or_default().push(found);
-        }
+    for (index, (seq, group)) in log.groups().enumerate() {
+        let outcomes = group.ops.iter().filter_map(|op| op.out).collect();
+        let found = Occurrence { at: Place(seq, index), group, outcomes };
+        occurrences.entry(name(group)).or_default().push(found);
     }
-    let court = Court { after: &after, occurrences: &occurrences };
+    let court = Court { after: &log.after, occurrences: &occurrences };
     court.nothing_from_nowhere(history)?;
     let mut placed = Vec::new();
     for write in &history.writes {
@@ -273,7 +304,7 @@ fn real_time(mut placed: Vec<Placed<'_>>) -> Result<(), Violation> {
 }
 
 /// Whether a group of the log is the request that was sent, outcomes aside.
-fn same_request(logged: &Group, sent: &Group) -> bool {
+pub(crate) fn same_request(logged: &Group, sent: &Group) -> bool {
     logged.ops.len() == sent.ops.len()
         && logged.ops.iter().zip(&sent.ops).all(|(logged, sent)| {
             (&logged.action, &logged.if_match, &logged.if_none_match)
@@ -281,5 +312,7 @@ fn same_request(logged: &Group, sent: &Group) -> bool {
         })
 }
 
+#[cfg(test)]
+pub(crate) mod story;
 #[cfg(test)]
 mod tests;

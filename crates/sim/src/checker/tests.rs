@@ -1,46 +1,14 @@
 //! Histories, good and bad, that the checker must tell apart.
 
 use movies_store::commit::{Action, Batch, Op};
-use movies_store::key::{BatchId, LogId, MovieKey, Tag, Timestamp, Year};
-use movies_store::movie::{Movie, MovieLimits};
+use movies_store::key::{BatchId, LogId, Timestamp};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 
+use super::story::{commit, delete, group, key, keyed, only_if, only_if_absent, put, uuid_of};
 use super::*;
 use crate::model::{Catalogue, Stored};
-
-fn key() -> MovieKey {
-    MovieKey::parse("Alien", Year::new(1979).unwrap()).unwrap()
-}
-
-fn put(content: u32) -> Op {
-    let body = format!("{{\"content\":{content}}}");
-    Op::new(Action::Put(Movie::parse(key(), body.as_bytes(), MovieLimits::default()).unwrap()))
-}
-
-fn delete() -> Op {
-    Op::new(Action::Delete(key()))
-}
-
-fn only_if_absent(mut op: Op) -> Op {
-    op.if_none_match = Some(vec![Tag::Any]);
-    op
-}
-
-fn only_if(content: u32, mut op: Op) -> Op {
-    let Action::Put(movie) = put(content).action else { unreachable!() };
-    op.if_match = Some(vec![Tag::Movie(movie.tag())]);
-    op
-}
-
-fn group(by: &str, ops: &[Op]) -> Group {
-    Group { by: Some(by.into()), key: None, ops: ops.to_vec() }
-}
-
-fn keyed(by: &str, ops: &[Op]) -> Group {
-    Group { key: Some(("k".into(), Print::of(&[by.as_bytes()]))), ..group(by, ops) }
-}
 
 /// A log of hand, one batch a commit, and the history that goes with it.
 struct Story {
@@ -56,14 +24,7 @@ impl Story {
     }
 
     fn commit(&mut self, groups: &[Group]) -> &mut Self {
-        let batch = Batch {
-            id: BatchId(uuid_of(self.commits.len())),
-            until: Seq(self.commits.len() as u64 + 10),
-            from: "r1".into(),
-            groups: groups.to_vec(),
-        };
-        let bytes = self.model.write("r1", Timestamp(0), vec![batch]).unwrap();
-        self.commits.push(bytes);
+        self.commits.push(commit(&mut self.model, groups));
         self
     }
 
@@ -99,10 +60,6 @@ impl Story {
         let Violation(found) = self.check().unwrap_err();
         assert!(found.contains(because), "{found}");
     }
-}
-
-fn uuid_of(number: usize) -> uuid::Uuid {
-    uuid::Uuid::from_u128(number as u128 + 1)
 }
 
 fn outcome(code: Code, content: Option<u32>, was: Option<u64>) -> Outcome {
