@@ -251,3 +251,47 @@ fn users_are_added_listed_and_removed() {
     assert!(file.starts_with("bob reader,writer:other.json $argon2id$v=19$"), "{file}");
     Launch::command("user").args("list --users /nowhere/users").refuses(&["/nowhere/users"]);
 }
+
+/// Where the suite does not run as root, nobody else's file can be made, and the mode is what is seen.
+#[test]
+fn whoever_changes_the_users_file_its_owner_and_mode_stay() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+    let users = Users::of_the_seed("writer");
+    if rustix::process::geteuid().is_root() {
+        for path in [users.folder(), &users.path()] {
+            chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+    std::fs::set_permissions(users.path(), PermissionsExt::from_mode(0o640)).unwrap();
+    let looks = || {
+        let meta = std::fs::metadata(users.path()).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o777)
+    };
+    let before = looks();
+    users.add("ann", "one-password", "reader");
+    assert_eq!(looks(), before);
+    users.change("passwd ann", "another-password");
+    users.change("rm testuser", "");
+    assert_eq!(looks(), before);
+    // What root has done is in nobody's way.
+    let own = users.command("rm ann").as_nobody().run();
+    assert_eq!((own.code, looks()), (Some(0), before), "{own:?}");
+    let left: Vec<_> = users.folder().read_dir().unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(left, ["users"]);
+}
+
+#[test]
+fn a_users_file_that_would_become_another_users_stays_as_it_is() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let users = Users::of_the_seed("writer");
+    chown(users.folder(), Some(65_534), Some(65_534)).unwrap();
+    std::fs::set_permissions(users.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let before = std::fs::read_to_string(users.path()).unwrap();
+    let add = users.command("rm testuser").as_nobody();
+    add.refuses(&["belongs to another user", "cannot write"]);
+    assert_eq!(std::fs::read_to_string(users.path()).unwrap(), before);
+    assert_eq!(users.folder().read_dir().unwrap().count(), 1, "nothing is left aside");
+}
