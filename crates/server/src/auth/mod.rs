@@ -363,7 +363,15 @@ impl Inner {
         if let (Some(version), Some(claims)) = (version, claims.as_object_mut()) {
             claims.insert("ver".to_owned(), version.into());
         }
-        keys.sign(&claims)
+        let token = keys.sign(&claims)?;
+        // It would be refused at every request; better here, where somebody can be told.
+        anyhow::ensure!(
+            token.len() <= token::TOKEN_BYTES_MAX,
+            "a token of {subject} has {} bytes; at most {} are looked at: give fewer roles, or a shorter --public-url",
+            token.len(),
+            token::TOKEN_BYTES_MAX
+        );
+        Ok(token)
     }
 
     /// The name under which somebody stands in the log.

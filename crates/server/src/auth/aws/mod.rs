@@ -14,7 +14,7 @@ use reqwest::Client;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 use url::Url;
 
 use super::caller::Grants;
@@ -206,8 +206,10 @@ impl Auth {
             AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&arn)),
             other => other,
         })?;
-        let token = inner.token(&arn, &arn, &grants, None);
-        let token = token.map_err(|_unsigned| AwsRefused::Busy)?;
+        let token = inner.token(&arn, &arn, &grants, None).map_err(|problem| {
+            error!("cannot sign a token: {problem:#}");
+            AwsRefused::Busy
+        })?;
         Ok(Login { token, actor: inner.actor(&arn.into()) })
     }
 }
