@@ -61,6 +61,8 @@ impl Service {
         let aside = self.folder.path().join("aside");
         fs::write(&aside, edit(&text)).unwrap();
         fs::rename(&aside, &path).unwrap();
+        // A changed file is judged at the second look.
+        self.auth.refresh_users();
         self.auth.refresh_users();
     }
 }

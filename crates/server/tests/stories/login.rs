@@ -204,6 +204,23 @@ fn replicas_on_a_bucket_share_a_key_that_is_given_and_say_when_it_is_another() {
 }
 
 #[test]
+fn a_replica_without_the_key_that_its_peers_sign_with_says_so() {
+    let users = Users::of_the_seed("writer");
+    let s3 = S3Server::start(S3Options::default());
+    let store = format!("s3://{}", s3.bucket());
+    let serve = || users.serve(&store).env(s3.env());
+    let (old, new) = (new_key(), new_key());
+    let ahead = serve().var("MOVIES_TOKEN_KEY", &format!("{new}{old}")).start();
+    wait_until("the names of its keys are in the bucket", || {
+        s3.object(".movies-api/token-keys.json").is_some()
+    });
+    let behind = serve().var("MOVIES_TOKEN_KEY", &old).start();
+    behind.says("signs with a token key that this one lacks");
+    let token = ahead.login("testuser", "testpassword");
+    assert_eq!(behind.status(&token, "GET", "/api/movies"), 401);
+}
+
+#[test]
 fn keys_of_other_kinds_sign_as_well() {
     let users = Users::of_the_seed("writer");
     for (options, alg, published) in [

@@ -104,7 +104,7 @@ impl Users {
     /// Reads the file again if it has changed; tells whether users have.
     pub fn refresh(&self) -> bool {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(roll) = file.read_again("users", read) else { return false };
+        let Some(roll) = file.read_once_it_stands("users", read) else { return false };
         self.roll.store(Arc::new(roll));
         true
     }
