@@ -221,7 +221,7 @@ impl Auth {
         Ok(caller)
     }
 
-    /// A token for a user who knows the password.
+    /// A token for a user who knows the password, within `time_max`.
     ///
     /// # Errors
     /// Where the user does not, or may not try now.
@@ -230,10 +230,11 @@ impl Auth {
         name: &str,
         password: Secret,
         from: Option<IpAddr>,
+        time_max: Duration,
     ) -> Result<Login, LoginError> {
         let inner = self.inner.as_ref().ok_or(LoginError::Bad)?;
         let users = inner.users.as_ref().ok_or(LoginError::Bad)?;
-        let user = users.login(name, password, from).await?;
+        let user = users.login(name, password, from, time_max).await?;
         let token = inner
             .token(user.name(), user.name(), user.grants(), Some(user.version()))
             .map_err(|problem| {

@@ -36,7 +36,7 @@ impl Service {
 
     async fn login(&self) -> String {
         let password = Secret::new(PASSWORD.to_owned());
-        self.auth.login("ann", password, None).await.unwrap().token
+        self.auth.login("ann", password, None, policy().lifetime).await.unwrap().token
     }
 
     /// A token as `/login` gives it, with other claims.

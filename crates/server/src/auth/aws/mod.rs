@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -20,7 +19,7 @@ use url::Url;
 use super::caller::Grants;
 use super::oidc::{self, FetchError};
 use super::providers::AwsSettings;
-use super::throttle::Throttle;
+use super::throttle::{self, Throttle};
 use super::token::{self, LEEWAY};
 use super::{Auth, Login};
 
@@ -77,6 +76,15 @@ pub enum AwsRefused {
     Unavailable,
 }
 
+impl From<throttle::Refused> for AwsRefused {
+    fn from(refused: throttle::Refused) -> Self {
+        match refused {
+            throttle::Refused::Failures { seconds } => Self::Throttled { seconds },
+            throttle::Refused::Crowd => Self::Busy,
+        }
+    }
+}
+
 impl AwsLogins {
     /// Logins by these rules, asked for on the runtime of the caller.
     ///
@@ -111,8 +119,7 @@ impl AwsLogins {
         now: u64,
     ) -> Result<Principal, AwsRefused> {
         let url = self.checked(presigned, now).map_err(AwsRefused::Malformed)?;
-        let attempt = self.throttle.attempt(None, from, Instant::now());
-        let attempt = attempt.map_err(|seconds| AwsRefused::Throttled { seconds })?;
+        let attempt = self.throttle.attempt(None, from).await?;
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
             attempt.give_back();
             return Err(AwsRefused::Busy);

@@ -4,6 +4,8 @@ use super::*;
 use crate::auth::caller::{Grants, Role};
 use file::{Hash, with_user};
 
+const LONG: Duration = Duration::from_secs(600);
+
 fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
@@ -27,7 +29,9 @@ async fn a_password_opens_its_own_user_alone() {
     let users = Users::open(&path).unwrap();
     let login = |name: &'static str, password: &'static str| {
         let users = &users;
-        async move { users.login(name, secret(password), None).await.map(|user| user.name().to_owned()) }
+        async move {
+            users.login(name, secret(password), None, LONG).await.map(|user| user.name().to_owned())
+        }
     };
     assert_eq!(login("ann", "one").await, Ok("ann".to_owned()));
     assert_eq!(login("bob", "two").await, Ok("bob".to_owned()));
@@ -36,6 +40,31 @@ async fn a_password_opens_its_own_user_alone() {
     {
         assert_eq!(login(name, password).await, Err(LoginError::Bad), "{name} {password}");
     }
+}
+
+#[tokio::test]
+async fn right_passwords_that_come_together_all_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, line("", "ann", "one")).unwrap();
+    let users = Users::open(&path).unwrap();
+    let together = (0..25).map(|_| users.login("ann", secret("one"), None, LONG));
+    let opened = futures_util::future::join_all(together).await;
+    assert!(opened.iter().all(Result::is_ok), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_login_that_takes_too_long_ends_and_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    fs::write(&path, line("", "ann", "one")).unwrap();
+    let users = Users::open(&path).unwrap();
+    // More often than a user may fail.
+    for _ in 0..20 {
+        let late = users.login("ann", secret("one"), None, Duration::ZERO).await;
+        assert_eq!(late.unwrap_err(), BUSY);
+    }
+    assert!(users.login("ann", secret("one"), None, LONG).await.is_ok());
 }
 
 #[test]
