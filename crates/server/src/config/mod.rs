@@ -389,6 +389,7 @@ impl ServeArgs {
             trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
                 .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
+            certificate: None,
             max_staleness: self.catalogue.max_staleness,
             public_url: self.auth.public_url.clone(),
             build: BUILD,
