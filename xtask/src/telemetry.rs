@@ -26,6 +26,7 @@ const WITHOUT_DATA: &[(&str, &str)] = &[
     ("movies_auth_logins_total", "nobody logs in where --auth is none"),
     ("movies_auth_refusals_total", "nobody is refused where --auth is none"),
     ("movies_auth_provider_fetches_total", "no identity provider is configured"),
+    ("movies_tls_certificate_expiry", "it is plain HTTP"),
     (r#"status="5xx""#, "no request fails"),
     ("movies_probe_duration_seconds", "on a folder a stat proves that a state is current"),
     ("movies_probe_readers", "on a folder a stat proves that a state is current"),

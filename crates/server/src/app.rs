@@ -18,6 +18,7 @@ use crate::http;
 use crate::http::caching::Stamp;
 use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
+use crate::tls::Expiry;
 
 pub use crate::http::Endpoint;
 pub use crate::http::cors::{NoOrigin, Origins};
@@ -81,6 +82,8 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
     pub https: bool,
+    /// When the certificate ends, told in `/metrics`.
+    pub certificate: Option<Expiry>,
     /// Reads may be this old; told in `GET /api`.
     pub max_staleness: Option<Duration>,
     /// While the bucket does not answer, reads may be this old; told in `GET /api`.
@@ -111,6 +114,7 @@ impl Default for Settings {
             purges: None,
             trusted_proxies: TrustedProxies::default(),
             https: false,
+            certificate: None,
             max_staleness: None,
             serve_stale: None,
             public_url: None,

@@ -46,6 +46,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mut settings = args.settings(address.ip())?;
     let purging = args.purging()?;
     settings.purges = purging.as_ref().map(|purging| purging.purges.clone());
+    settings.certificate = doors.tls.as_ref().map(|(tls, _)| tls.expiry());
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
     let started = auth::start(&args.auth, kinds, &bucket)?;

@@ -8,6 +8,11 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 /// The most grants that one caller is given: more are no roles but a mistake, or an attack.
 const GRANTS_MAX: usize = 64;
+/// The longest that they may be as scopes: they travel in tokens, of which [`TOKEN_BYTES_MAX`] bytes
+/// are looked at, and base64 makes four of three.
+///
+/// [`TOKEN_BYTES_MAX`]: super::token::TOKEN_BYTES_MAX
+const SCOPES_BYTES_MAX: usize = 4 * 1024;
 
 /// What stands for itself in a scope (RFC 6749 section 3.3) and in a list of roles.
 const VERBATIM: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'\\').add(b'%').add(b',').add(b'#');
@@ -96,6 +101,12 @@ impl Grant {
         self.role >= action.role() && self.collection.as_ref().is_none_or(|name| name == collection)
     }
 
+    /// Whether it allows all that the other one does.
+    fn includes(&self, other: &Self) -> bool {
+        self.role >= other.role
+            && (self.collection.is_none() || self.collection == other.collection)
+    }
+
     /// What both allow.
     fn and(&self, other: &Self) -> Option<Self> {
         let collection = match (&self.collection, &other.collection) {
@@ -111,7 +122,7 @@ impl Grant {
     }
 }
 
-/// Everything that a caller may do.
+/// Everything that a caller may do. No grant in it says what another one says already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants(Vec<Grant>);
 
@@ -136,7 +147,13 @@ impl Grants {
 
     /// One grant more; beyond a bound it is dropped.
     pub fn add(&mut self, grant: Grant) {
-        if self.0.len() < GRANTS_MAX && !self.0.contains(&grant) {
+        self.include(grant);
+        self.0.truncate(GRANTS_MAX);
+    }
+
+    fn include(&mut self, grant: Grant) {
+        if !self.0.iter().any(|known| known.includes(&grant)) {
+            self.0.retain(|known| !grant.includes(known));
             self.0.push(grant);
         }
     }
@@ -151,7 +168,8 @@ impl Grants {
     pub fn and(&self, other: &Self) -> Self {
         let mut both = Self::default();
         for one in &self.0 {
-            other.0.iter().filter_map(|other| one.and(other)).for_each(|grant| both.add(grant));
+            // At most one for each collection that either names: it needs no bound of its own.
+            other.0.iter().filter_map(|other| one.and(other)).for_each(|grant| both.include(grant));
         }
         both
     }
@@ -168,10 +186,18 @@ impl Grants {
             let role = Role::parse(role)
                 .ok_or_else(|| format!("{part:?} is no role; write reader, writer or admin, or writer:other.json for one collection"))?;
             let collection = collection.map(decode_collection).transpose()?;
-            grants.add(Grant { role, collection });
+            grants.include(Grant { role, collection });
+            if grants.0.len() > GRANTS_MAX {
+                break;
+            }
         }
         if grants.is_empty() {
             return Err("no role is given; write reader, writer or admin".to_owned());
+        }
+        if grants.0.len() > GRANTS_MAX || grants.to_string().len() > SCOPES_BYTES_MAX {
+            return Err(format!(
+                "these are too many roles for one caller: at most {GRANTS_MAX}, and {SCOPES_BYTES_MAX} bytes as scopes of a token; give a role in all collections, or make several users"
+            ));
         }
         Ok(grants)
     }
@@ -323,6 +349,34 @@ mod tests {
             Grants::parse_roles("reader,writer:b.json").unwrap().roles(),
             "reader,writer:b.json"
         );
+    }
+
+    #[test]
+    fn more_roles_than_a_token_holds_are_refused_and_none_is_dropped() {
+        let roles = |count: usize, pad: &str| {
+            let all: Vec<_> = (0..count).map(|n| format!("writer:{pad}{n}.json")).collect();
+            Grants::parse_roles(&all.join(","))
+        };
+        assert_eq!(roles(GRANTS_MAX, "").unwrap().0.len(), GRANTS_MAX);
+        assert!(roles(GRANTS_MAX + 1, "").unwrap_err().contains("at most 64"));
+        assert!(roles(40, &"é".repeat(30)).unwrap_err().contains("too many"));
+    }
+
+    #[test]
+    fn what_a_caller_may_do_is_the_same_after_it_was_in_a_token() {
+        let rest: Vec<_> = (1..GRANTS_MAX).map(|n| format!("writer:{n}.json")).collect();
+        let user = Grants::parse_roles(&format!("reader,{}", rest.join(","))).unwrap();
+        assert_eq!(Grants::parse_scopes(&user.to_string()).and(&user), user);
+    }
+
+    #[test]
+    fn a_grant_that_another_one_includes_takes_no_place() {
+        let roles = |text| Grants::parse_roles(text).unwrap().roles();
+        assert_eq!(
+            roles("reader:a.json,writer:a.json,reader:b.json"),
+            "writer:a.json,reader:b.json"
+        );
+        assert_eq!(roles("reader:a.json,writer,admin:b.json,reader"), "writer,admin:b.json");
     }
 
     #[test]

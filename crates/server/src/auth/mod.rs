@@ -221,7 +221,7 @@ impl Auth {
         Ok(caller)
     }
 
-    /// A token for a user who knows the password.
+    /// A token for a user who knows the password, within `time_max`.
     ///
     /// # Errors
     /// Where the user does not, or may not try now.
@@ -230,10 +230,11 @@ impl Auth {
         name: &str,
         password: Secret,
         from: Option<IpAddr>,
+        time_max: Duration,
     ) -> Result<Login, LoginError> {
         let inner = self.inner.as_ref().ok_or(LoginError::Bad)?;
         let users = inner.users.as_ref().ok_or(LoginError::Bad)?;
-        let user = users.login(name, password, from).await?;
+        let user = users.login(name, password, from, time_max).await?;
         let token = inner
             .token(user.name(), user.name(), user.grants(), Some(user.version()))
             .map_err(|problem| {
@@ -330,7 +331,7 @@ impl Inner {
         if let Some(aws) = &self.others.load().aws
             && name.starts_with("arn:")
         {
-            return Ok((name.into(), granted.and(&aws.grants(name))));
+            return Ok((aws::principal(name).into(), granted.and(&aws.grants(name))));
         }
         let user = self.users.as_ref().and_then(|users| users.find(name));
         let user = user.ok_or(Refused::Invalid("its user is gone"))?;
@@ -363,7 +364,15 @@ impl Inner {
         if let (Some(version), Some(claims)) = (version, claims.as_object_mut()) {
             claims.insert("ver".to_owned(), version.into());
         }
-        keys.sign(&claims)
+        let token = keys.sign(&claims)?;
+        // It would be refused at every request; better here, where somebody can be told.
+        anyhow::ensure!(
+            token.len() <= token::TOKEN_BYTES_MAX,
+            "a token of {subject} has {} bytes; at most {} are looked at: give fewer roles, or a shorter --public-url",
+            token.len(),
+            token::TOKEN_BYTES_MAX
+        );
+        Ok(token)
     }
 
     /// The name under which somebody stands in the log.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use movies_store::{Accord, Bucket, Store};
 use ring::hmac;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
 use super::jwk::Algorithm;
@@ -27,6 +28,8 @@ const ACTOR_KEY: &str = "MOVIES_ACTOR_KEY";
 const ACTOR_KEY_BYTES_MIN: usize = 32;
 /// How soon a changed file is noticed.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How soon it is noticed that other replicas sign with a key that this one has not.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// Reads what the options name, and keeps to it as it changes.
 ///
@@ -82,7 +85,7 @@ impl ProvidersFile {
     /// tried again, as what cannot be read is.
     fn refresh(&mut self, auth: &Auth) {
         let Self { file, kinds, ours } = self;
-        file.read_again("providers", |path| {
+        file.read_once_it_stands("providers", |path| {
             auth.set_providers(read_providers(path, *kinds, ours)?).context(NO_CLIENT)
         });
     }
@@ -108,24 +111,34 @@ pub struct Started {
 
 impl Started {
     /// Reads files again that have changed, and compares keys with those of other replicas on the
-    /// store, for as long as the process lives.
+    /// store, for as long as the process lives. Neither waits for the other: the store may be slow.
     pub async fn keep_fresh(mut self, store: Store) {
         if !self.auth.is_on() {
             return;
         }
-        compare_keys(&self.auth, &store).await;
-        let mut ticks = interval(LOOK_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            self.auth.refresh_users();
-            if let Some(providers) = &mut self.providers {
-                providers.refresh(&self.auth);
+        let (auth, changed) = (self.auth.clone(), Notify::new());
+        let comparing = async {
+            loop {
+                compare_keys(&auth, &store).await;
+                // An error says that the time is over.
+                drop(timeout(COMPARE_INTERVAL, changed.notified()).await);
             }
-            if self.refresh_keys() {
-                compare_keys(&self.auth, &store).await;
+        };
+        let looking = async {
+            let mut ticks = interval(LOOK_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                self.auth.refresh_users();
+                if let Some(providers) = &mut self.providers {
+                    providers.refresh(&self.auth);
+                }
+                if self.refresh_keys() {
+                    changed.notify_one();
+                }
             }
-        }
+        };
+        tokio::join!(comparing, looking);
     }
 
     /// Tells whether there are other keys now.
@@ -133,7 +146,7 @@ impl Started {
         let Some(file) = &mut self.key_file else { return false };
         let gone = |path: &Path| format!("there is no {} any more", path.display());
         let read = |path: &Path| Keys::load(path)?.with_context(|| gone(path));
-        let Some(keys) = file.read_again("keys", read) else { return false };
+        let Some(keys) = file.read_once_it_stands("keys", read) else { return false };
         info!(keys = ?keys.ids(), "tokens are signed by the first of these");
         self.auth.set_keys(keys);
         true
@@ -153,6 +166,13 @@ async fn compare_keys(auth: &Auth, store: &Store) {
             "the token keys of this replica are not those of its peers: tokens of one are refused \
              by the other; give all replicas the same --token-key-file, or, if the keys were \
              changed on purpose, delete {object}"
+        ),
+        Ok(Accord::Behind { object, name }) => error!(
+            ours = ?ids,
+            theirs = name,
+            "another replica signs with a token key that this one lacks, and its tokens are refused \
+             here; give all replicas the same --token-key-file, a new key first as a second one, or, \
+             if that replica is gone for good, delete {object}"
         ),
         Err(error) => warn!("cannot compare the token keys with those of other replicas: {error}"),
     }
@@ -175,13 +195,14 @@ fn token_keys(
     }
     match beside(bucket, "token-key") {
         Some(path) => {
-            let is_new = !path.exists();
-            let keys = Keys::load_or_make(&path, algorithm)?;
-            if is_new {
+            if !path.exists() {
+                let keys = Keys::load_or_make(&path, algorithm)?;
                 info!(keys = ?keys.ids(), "made {}", path.display());
             }
+            // Watched before it is read: what is written in between is seen as a change.
             *watched = Some(Watched::new(&path));
-            Ok(keys)
+            let keys = Keys::load(&path)?;
+            keys.with_context(|| format!("{} came and went", path.display()))
         }
         None if is_shared(bucket) => bail!(
             "all replicas on {} must sign with one key, so it must be given: --token-key-file FILE, or the key in {TOKEN_KEY}; `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes one",

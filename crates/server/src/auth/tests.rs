@@ -36,7 +36,7 @@ impl Service {
 
     async fn login(&self) -> String {
         let password = Secret::new(PASSWORD.to_owned());
-        self.auth.login("ann", password, None).await.unwrap().token
+        self.auth.login("ann", password, None, policy().lifetime).await.unwrap().token
     }
 
     /// A token as `/login` gives it, with other claims.
@@ -61,6 +61,8 @@ impl Service {
         let aside = self.folder.path().join("aside");
         fs::write(&aside, edit(&text)).unwrap();
         fs::rename(&aside, &path).unwrap();
+        // A changed file is judged at the second look.
+        self.auth.refresh_users();
         self.auth.refresh_users();
     }
 }
@@ -265,4 +267,41 @@ async fn where_nobody_is_asked_everybody_may() {
     headers.insert(AUTHORIZATION, HeaderValue::from_static("Basic YTpi"));
     let caller = Auth::none().authenticate(&headers).await.unwrap();
     assert!(caller.may(Action::Admin, &CollectionName::default()) && caller.actor().is_none());
+}
+
+/// Whatever somebody prints in passing.
+#[tokio::test]
+async fn no_debug_text_tells_a_secret() {
+    let actor_key = "a-key-of-pseudonyms-that-is-long-enough";
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Hs256] {
+        let pseudonyms = hmac::Key::new(hmac::HMAC_SHA256, actor_key.as_bytes());
+        let mut service = Service::with(Policy { actor: Actor::Pseudonym(pseudonyms), ..policy() });
+        let (keys, key) = Keys::make(algorithm).unwrap();
+        service.auth.set_keys(keys);
+        service.key = key;
+        let token = service.login().await;
+        assert!(service.call(&token).await.is_ok());
+        let users = service.auth.inner.as_ref().unwrap().users.as_ref().unwrap();
+        let ann = users.find("ann").unwrap();
+        let keys = service.auth.keys().unwrap();
+        let refused = Refused::Invalid("its user is gone");
+        let told = format!(
+            "{:?} {:#?} {ann:?} {keys:#?} {:?} {:?} {refused:?}",
+            service.auth,
+            service.auth,
+            keys.find(keys.ids()[0]),
+            service.key,
+        );
+        assert!(told.contains("Pseudonym") && told.contains("ann"), "it shows what it holds");
+        let file = fs::read_to_string(service.folder.path().join("users")).unwrap();
+        let hash = file.split('$').next_back().unwrap().trim();
+        let lines = service.key.reveal().lines().filter(|line| !line.starts_with("-----"));
+        for secret in lines.chain([PASSWORD, actor_key, hash, &token]) {
+            assert!(!told.contains(secret), "{algorithm:?}: {secret} in {told}");
+            // As a list of numbers, too.
+            let numbers = format!("{:?}", &secret.as_bytes()[..8]);
+            let numbers = numbers.trim_matches(['[', ']']);
+            assert!(!told.contains(numbers), "{algorithm:?}: {secret} in {told}");
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! `movies-api user`: the users file, changed without an editor. A running server reads it again by
 //! itself.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, IsTerminal, Read as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
 use crate::auth::Secret;
+use crate::auth::keys::aside;
 use crate::auth::users::Roll;
 use crate::auth::users::file::{Hash, PASSWORD_BYTES_MAX, check_name, with_user, without_user};
 use crate::config::{UserArgs, UserCommand};
@@ -89,32 +90,42 @@ fn is_absent(error: &anyhow::Error) -> bool {
     cause.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
-/// Held while the file is changed; the system lets go of it however the process ends.
+/// Held while the file is changed; the system lets go of it however the process ends. It is the
+/// folder that is locked: a file for that would belong to whoever came first, and root may come first.
 fn lock(path: &Path) -> anyhow::Result<File> {
-    let lock = beside(path, "lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
-    let file = file.with_context(|| format!("cannot write {}", lock.display()))?;
-    file.lock().with_context(|| format!("cannot lock {}", lock.display()))?;
-    Ok(file)
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let locked = File::open(folder).and_then(|file| file.lock().map(|()| file));
+    locked.with_context(|| format!("cannot lock {}", folder.display()))
 }
 
-/// Written aside, synced and renamed, for its owner's eyes where it is new: a server never reads
-/// half a file.
+/// Written aside, synced and renamed: a server never reads half a file. A new one is for its owner's
+/// eyes; an old one keeps owner, group and mode, or servers could not read what root has changed.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let aside = beside(path, "new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-    if let Ok(meta) = fs::metadata(path) {
-        file.set_permissions(meta.permissions())?;
+    let (aside, mut file) = aside(path)?;
+    let replaced = keep_owner(path, &file)
+        .and_then(|()| file.write_all(text.as_bytes()))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| fs::rename(&aside, path));
+    if replaced.is_err() {
+        // What went wrong is told; that this did, too, would help nobody.
+        drop(fs::remove_file(&aside));
     }
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&aside, path)
+    replaced
 }
 
-fn beside(path: &Path, what: &str) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{what}"))
+fn keep_owner(path: &Path, file: &File) -> io::Result<()> {
+    let Ok(old) = fs::metadata(path) else { return Ok(()) };
+    let new = file.metadata()?;
+    if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+        fchown(file, Some(old.uid()), Some(old.gid())).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("it belongs to another user or group, which must stay so: {error}"),
+            )
+        })?;
+    }
+    file.set_permissions(Permissions::from_mode(old.mode() & 0o777))
 }
 
 /// Asks twice without showing it, or takes the first line of standard input where nobody sits

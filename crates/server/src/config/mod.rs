@@ -394,6 +394,7 @@ impl ServeArgs {
             trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
                 .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),
+            certificate: None,
             max_staleness: self.catalogue.max_staleness,
             serve_stale: self.catalogue.serve_stale,
             public_url: self.auth.public_url.clone(),

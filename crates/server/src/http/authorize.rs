@@ -20,6 +20,14 @@ use crate::auth::caller::{Action, Caller};
 /// Where the issuers are told of (RFC 9728).
 pub(crate) const METADATA_PATH: &str = "/.well-known/oauth-protected-resource";
 
+/// Where the service at this URL tells of them: a path of its own comes behind the well-known one
+/// (RFC 9728, section 3.1), so that several services of one host have each a document.
+pub(crate) fn metadata_url(service: &str) -> String {
+    let (scheme, rest) = service.split_once("://").unwrap_or(("", service));
+    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    format!("{scheme}://{host}{METADATA_PATH}{path}")
+}
+
 /// Who calls. Comes first among the arguments of a handler: who is not let in hears nothing else.
 #[derive(Debug)]
 pub(crate) struct CalledBy(pub(crate) Caller);
@@ -29,14 +37,30 @@ impl FromRequestParts<App> for CalledBy {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let action = if parts.method.is_safe() { Action::Read } else { Action::Write };
-        let refuse = |refused| refusal(app, parts, action, refused);
-        let caller = app.auth().authenticate(&parts.headers).await.map_err(refuse)?;
-        // What is open to everybody is open for reading.
-        if app.auth().is_on() && caller.actor().is_none() && action != Action::Read {
-            return Err(refuse(Refused::Missing));
-        }
-        Ok(Self(caller))
+        called_by(parts, app, action).await.map(Self)
     }
+}
+
+/// Who calls for what only administrators may see, even where reading is open to everybody.
+#[derive(Debug)]
+pub(crate) struct CalledByAdmin(pub(crate) Caller);
+
+impl FromRequestParts<App> for CalledByAdmin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        called_by(parts, app, Action::Admin).await.map(Self)
+    }
+}
+
+async fn called_by(parts: &Parts, app: &App, action: Action) -> Result<Caller, Problem> {
+    let refuse = |refused| refusal(app, parts, action, refused);
+    let caller = app.auth().authenticate(&parts.headers).await.map_err(refuse)?;
+    // What is open to everybody is open for reading.
+    if app.auth().is_on() && caller.actor().is_none() && action != Action::Read {
+        return Err(refuse(Refused::Missing));
+    }
+    Ok(caller)
 }
 
 /// Checks that the caller may do this to a collection, whether it exists or not.
@@ -59,7 +83,7 @@ pub(crate) fn check(
     let mut challenge =
         format!("Bearer realm=\"movies\", error=\"insufficient_scope\", scope=\"{scope}\"");
     if let Some(url) = &app.settings().public_url {
-        challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
+        challenge += &format!(", resource_metadata=\"{}\"", metadata_url(url));
     }
     let line = Line::refused(caller.actor(), scope, "insufficient scope").about(collection);
     Err(Problem::new(&INSUFFICIENT_SCOPE, detail)
@@ -83,7 +107,7 @@ fn refusal(app: &App, parts: &Parts, action: Action, refused: Refused) -> Proble
     let scope = action.scope();
     let mut challenge = format!("Bearer realm=\"movies\",{error} scope=\"{scope}\"");
     if let Some(url) = service_url(app, &parts.uri, &parts.headers, &parts.extensions) {
-        challenge += &format!(", resource_metadata=\"{url}{METADATA_PATH}\"");
+        challenge += &format!(", resource_metadata=\"{}\"", metadata_url(&url));
     }
     let problem = match refused {
         Refused::Repeated => Problem::header(

@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Serialize;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use utoipa::ToSchema;
 
 use super::caching::{JSON, NO_STORE};
@@ -80,6 +80,7 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
         };
         return Err(Problem::new(&NOT_FOUND, detail));
     }
+    let begun = Instant::now();
     let from = forwarded::client(request.extensions());
     let (parts, body) = request.into_parts();
     let time_max = app.settings().request_deadline;
@@ -92,8 +93,9 @@ pub(crate) async fn login(State(app): State<App>, request: Request) -> Result<Re
     let (Some(name), Some(password)) = (member("username"), member("password")) else {
         return Err(refusal(LoginError::Bad, None));
     };
-    let login = app.auth().login(name, Secret::new(password.to_owned()), from).await;
-    let login = match login {
+    let (password, time_left) =
+        (Secret::new(password.to_owned()), time_max.saturating_sub(begun.elapsed()));
+    let login = match app.auth().login(name, password, from, time_left).await {
         Ok(login) => login,
         Err(error) => return Err(held(refusal(error, app.auth().actor_of(name).as_ref())).await),
     };
@@ -146,7 +148,7 @@ mod tests {
             (LoginError::Throttled { seconds: 6 }, REFUSAL_PAUSE),
             (LoginError::Busy { seconds: 1 }, REFUSAL_PAUSE),
         ] {
-            let begun = tokio::time::Instant::now();
+            let begun = Instant::now();
             held(refusal(error, None)).await;
             assert_eq!(begun.elapsed().as_millis(), pause.as_millis(), "{error:?}");
         }

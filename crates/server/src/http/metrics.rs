@@ -7,7 +7,7 @@ use axum::response::Response;
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 
-use super::authorize::{self, CalledBy};
+use super::authorize::{self, CalledByAdmin};
 use super::caching::NO_STORE;
 use super::problem::Problem;
 use crate::app::App;
@@ -35,7 +35,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
     )
 )]
 pub(crate) async fn guarded(
-    CalledBy(caller): CalledBy,
+    CalledByAdmin(caller): CalledByAdmin,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
     authorize::check(&app, &caller, Action::Admin, app.default_collection())?;
@@ -57,6 +57,7 @@ fn answer(app: &App) -> Response {
         store: app.store(),
         auth: app.auth(),
         purges: settings.purges.as_ref(),
+        certificate: settings.certificate.as_ref(),
         build: settings.build,
         connections_max: settings.connections_max,
     });

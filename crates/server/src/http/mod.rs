@@ -84,7 +84,12 @@ pub(crate) fn endpoint(app: App) -> Endpoint {
     let operations = if apart { OpenApiRouter::new() } else { operations() };
     let (router, _document) = documented().merge(operations).split_for_parts();
     let docs = axum::routing::get(about::docs_asset).fallback(other_method(GET_ONLY));
-    finish(router.route("/docs/{*file}", docs), app, Hosts::Configured)
+    let metadata = axum::routing::get(well_known::protected_resource_behind_a_path)
+        .fallback(other_method(GET_ONLY));
+    let router = router
+        .route("/docs/{*file}", docs)
+        .route(&format!("{}/{{*path}}", authorize::METADATA_PATH), metadata);
+    finish(router, app, Hosts::Configured)
 }
 
 pub(crate) fn health_endpoint(app: App) -> Endpoint {

@@ -5,14 +5,15 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Uri};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::authorize::service_url;
+use super::authorize::{metadata_url, service_url};
 use super::caching::{JSON, NO_STORE};
-use super::problem::{NOT_FOUND, Problem, to_line};
+use super::extract;
+use super::problem::{INVALID_HEADER, NOT_FOUND, Problem, to_line};
 use crate::app::App;
 use crate::auth::jwk::Jwk;
 use crate::openapi::PathProblems;
@@ -84,14 +85,17 @@ pub(crate) async fn protected_resource(
     State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let url = service_url(&app, request.uri(), request.headers(), request.extensions())
-        .unwrap_or_default();
     let Some(issuers) = app.auth().issuers() else {
         return Err(Problem::new(
             &NOT_FOUND,
             "no token is needed here: everybody may do everything",
         ));
     };
+    let url = service_url(&app, request.uri(), request.headers(), request.extensions());
+    let url = url.ok_or_else(|| {
+        let detail = "the request does not say what this service is called; send Host";
+        Problem::header(&INVALID_HEADER, "Host", detail)
+    })?;
     let mut response = answer(to_line(&ProtectedResource {
         authorization_servers: issuers.iter().map(String::as_str).collect(),
         jwks_uri: format!("{url}/.well-known/jwks.json"),
@@ -106,6 +110,22 @@ pub(crate) async fn protected_resource(
         response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     }
     Ok(response)
+}
+
+/// The same, where a service with a path of its own in its URL has it (RFC 9728, section 3.1): a
+/// gateway sends it here as it came.
+pub(crate) async fn protected_resource_behind_a_path(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let path = request.uri().path();
+    let is_ours = app.settings().public_url.as_ref().is_some_and(|url| {
+        Uri::try_from(metadata_url(url)).is_ok_and(|metadata| metadata.path() == path)
+    });
+    if !is_ours {
+        return Err(extract::explain_unknown(path));
+    }
+    protected_resource(State(app), request).await
 }
 
 fn answer(body: Bytes) -> Response {

@@ -8,6 +8,7 @@ use super::process;
 use super::text::{MICROSECONDS, Text};
 use crate::auth::Auth;
 use crate::purge::{self, Purges};
+use crate::tls::Expiry;
 
 /// The most collections that are told one by one, by name; clients may create collections, and
 /// each is a dozen time series.
@@ -19,6 +20,7 @@ pub(crate) struct Told<'a> {
     pub(crate) store: &'a Store,
     pub(crate) auth: &'a Auth,
     pub(crate) purges: Option<&'a Purges>,
+    pub(crate) certificate: Option<&'a Expiry>,
     pub(crate) build: &'a str,
     pub(crate) connections_max: usize,
 }
@@ -71,6 +73,9 @@ fn http(text: &mut Text, told: &Told<'_>) {
     text.one(&names::CONNECTIONS, open);
     text.one(&names::CONNECTIONS_MAX, told.connections_max);
     text.one(&names::ACCEPTED, accepted);
+    if let Some(certificate) = told.certificate {
+        text.one(&names::CERTIFICATE_ENDS, certificate.as_second());
+    }
     text.one(&names::TURNED_AWAY, meters.turned_away.get());
 }
 

@@ -45,6 +45,7 @@ metrics! {
     CONNECTIONS Gauge "movies_http_connections" "Open connections";
     CONNECTIONS_MAX Gauge "movies_http_connections_max" "The most connections that may be open on the API's listener";
     ACCEPTED Counter "movies_http_connections_accepted_total" "Connections that were served";
+    CERTIFICATE_ENDS Gauge "movies_tls_certificate_expiry_timestamp_seconds" "When the certificate in use ends, in seconds since 1970; not told without TLS";
     TURNED_AWAY Counter "movies_http_connections_refused_total" "Connections over the limit";
 
     // Callers.

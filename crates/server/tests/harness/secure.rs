@@ -29,13 +29,17 @@ pub(crate) struct Identity {
 
 impl Identity {
     pub(crate) fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        keep_secret(&made.signing_key.serialize_pem());
-        Self {
-            cert: made.cert.der().clone(),
-            cert_pem: made.cert.pem(),
-            key_pem: made.signing_key.serialize_pem(),
-        }
+        Self::until(2999)
+    }
+
+    /// One that ends with this year.
+    pub(crate) fn until(year: i32) -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 12, 31);
+        let (cert, key_pem) = (params.self_signed(&key).unwrap(), key.serialize_pem());
+        keep_secret(&key_pem);
+        Self { cert: cert.der().clone(), cert_pem: cert.pem(), key_pem }
     }
 
     /// Writes both files as `tls.crt` and `tls.key`.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Launch, Server, Users, encode, folder, sign};
+use crate::harness::{Answer, Launch, Server, Users, encode, exchange, folder, sign};
 
 const SECRET: &str = "a-secret-of-this-test-that-is-long-enough";
 const MOVIE: &str = "/api/movies/Heat/1995";
@@ -213,6 +213,54 @@ fn what_is_public_is_read_without_a_token_and_written_with_one() {
 }
 
 #[test]
+fn the_metrics_want_a_token_even_where_reading_is_public() {
+    let users = Users::of_the_seed("admin");
+    users.add("reader", "readerpassword", "reader");
+    let server = users.serve("memory://").arg("--public-read").start();
+    let refused = server.get("/metrics").is(401);
+    assert_eq!(refused.text(), "{\"msg\":\"Missing Authorization Header\"}\n");
+    assert!(refused.header("www-authenticate").unwrap().contains("scope=\"movies:admin\""));
+    let reader = server.login("reader", "readerpassword");
+    assert_eq!(server.status(&reader, "GET", "/metrics"), 403);
+    let admin = server.login("testuser", "testpassword");
+    assert_eq!(server.status(&admin, "GET", "/metrics"), 200);
+}
+
+/// RFC 9728, section 3.1: the path of the service comes behind the well-known one.
+#[test]
+fn the_metadata_of_a_service_with_a_path_is_where_clients_look_for_it() {
+    let users = Users::of_the_seed("writer");
+    let server = users.serve("memory://").args("--public-url https://films.example/eu/v1").start();
+    let there = "/.well-known/oauth-protected-resource/eu/v1";
+    let challenge = server.get("/api/movies").is(401);
+    let url = format!("resource_metadata=\"https://films.example{there}\"");
+    assert!(challenge.header("www-authenticate").unwrap().ends_with(&url), "{challenge:?}");
+    let metadata = server.get(there).is(200).json();
+    assert_eq!(metadata["resource"], "https://films.example/eu/v1");
+    // A gateway that takes the path away asks here.
+    let bare = server.get("/.well-known/oauth-protected-resource").is(200).json();
+    assert_eq!(bare, metadata);
+    let other = "/.well-known/oauth-protected-resource/us";
+    server.get(other).is_problem(404, "not-found");
+    server.ask("POST", there).send().is(405);
+}
+
+#[test]
+fn a_client_that_does_not_say_whom_it_calls_is_asked_to() {
+    let users = Users::of_the_seed("writer");
+    let options = "--listen 0.0.0.0:0 --store memory:// --auth users --users";
+    let server = Launch::command("serve").args(options).arg(users.path()).start();
+    let ask = |path: &str| {
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        exchange(server.address(), request.as_bytes())
+    };
+    ask("/.well-known/oauth-protected-resource").is_problem(400, "invalid-header").says("Host");
+    let challenge = ask("/api/movies").is(401);
+    let challenge = challenge.header("www-authenticate").unwrap();
+    assert!(!challenge.contains("resource_metadata"), "{challenge}");
+}
+
+#[test]
 fn metadata_that_says_how_it_was_asked_for_is_kept_by_no_cache() {
     let users = Users::of_the_seed("writer");
     let metadata = "/.well-known/oauth-protected-resource";
@@ -381,7 +429,7 @@ fn with_tokens_a_loopback_server_may_be_called_by_any_name() {
     let by_name = b"GET /api/movies HTTP/1.1\r\nHost: films.example\r\nConnection: close\r\n";
     let request =
         [&by_name[..], format!("Authorization: Bearer {token}\r\n\r\n").as_bytes()].concat();
-    assert_eq!(crate::harness::exchange(server.address(), &request).status, 200);
+    assert_eq!(exchange(server.address(), &request).status, 200);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! The seed's `/login`, and the keys behind its tokens.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+
 use movies_sim::s3::{S3Options, S3Server};
 use serde_json::Value;
 
@@ -204,6 +207,23 @@ fn replicas_on_a_bucket_share_a_key_that_is_given_and_say_when_it_is_another() {
 }
 
 #[test]
+fn a_replica_without_the_key_that_its_peers_sign_with_says_so() {
+    let users = Users::of_the_seed("writer");
+    let s3 = S3Server::start(S3Options::default());
+    let store = format!("s3://{}", s3.bucket());
+    let serve = || users.serve(&store).env(s3.env());
+    let (old, new) = (new_key(), new_key());
+    let ahead = serve().var("MOVIES_TOKEN_KEY", &format!("{new}{old}")).start();
+    wait_until("the names of its keys are in the bucket", || {
+        s3.object(".movies-api/token-keys.json").is_some()
+    });
+    let behind = serve().var("MOVIES_TOKEN_KEY", &old).start();
+    behind.says("signs with a token key that this one lacks");
+    let token = ahead.login("testuser", "testpassword");
+    assert_eq!(behind.status(&token, "GET", "/api/movies"), 401);
+}
+
+#[test]
 fn keys_of_other_kinds_sign_as_well() {
     let users = Users::of_the_seed("writer");
     for (options, alg, published) in [
@@ -250,4 +270,102 @@ fn users_are_added_listed_and_removed() {
     let file = std::fs::read_to_string(users.path()).unwrap();
     assert!(file.starts_with("bob reader,writer:other.json $argon2id$v=19$"), "{file}");
     Launch::command("user").args("list --users /nowhere/users").refuses(&["/nowhere/users"]);
+}
+
+/// Where the suite does not run as root, nobody else's file can be made, and the mode is what is seen.
+#[test]
+fn whoever_changes_the_users_file_its_owner_and_mode_stay() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt, chown};
+    let users = Users::of_the_seed("writer");
+    if rustix::process::geteuid().is_root() {
+        for path in [users.folder(), &users.path()] {
+            chown(path, Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+    std::fs::set_permissions(users.path(), PermissionsExt::from_mode(0o640)).unwrap();
+    let looks = || {
+        let meta = std::fs::metadata(users.path()).unwrap();
+        (meta.uid(), meta.gid(), meta.mode() & 0o777)
+    };
+    let before = looks();
+    users.add("ann", "one-password", "reader");
+    assert_eq!(looks(), before);
+    users.change("passwd ann", "another-password");
+    users.change("rm testuser", "");
+    assert_eq!(looks(), before);
+    // What root has done is in nobody's way.
+    let own = users.command("rm ann").as_nobody().run();
+    assert_eq!((own.code, looks()), (Some(0), before), "{own:?}");
+    let left: Vec<_> = users.folder().read_dir().unwrap().map(|f| f.unwrap().file_name()).collect();
+    assert_eq!(left, ["users"]);
+}
+
+#[test]
+fn a_users_file_that_would_become_another_users_stays_as_it_is() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let users = Users::of_the_seed("writer");
+    chown(users.folder(), Some(65_534), Some(65_534)).unwrap();
+    std::fs::set_permissions(users.path(), PermissionsExt::from_mode(0o644)).unwrap();
+    let before = std::fs::read_to_string(users.path()).unwrap();
+    let add = users.command("rm testuser").as_nobody();
+    add.refuses(&["belongs to another user", "cannot write"]);
+    assert_eq!(std::fs::read_to_string(users.path()).unwrap(), before);
+    assert_eq!(users.folder().read_dir().unwrap().count(), 1, "nothing is left aside");
+}
+
+/// A terminal, as a person sits before it, with a command on it.
+struct Terminal {
+    screen: File,
+    /// The command's side.
+    tty: File,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        use rustix::fs::{Mode, OFlags, open};
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap();
+        let tty = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        Self { screen: screen.into(), tty: tty.into() }
+    }
+
+    /// Types a line once the prompt is there and nothing that is typed is shown.
+    fn answers(&mut self, prompt: &str, line: &str, seen: &mut String) {
+        use rustix::termios::{LocalModes, tcgetattr};
+        let mut byte = [0];
+        while !seen.ends_with(prompt) {
+            self.screen.read_exact(&mut byte).unwrap();
+            seen.push(char::from(byte[0]));
+        }
+        wait_until("nothing is shown", || {
+            !tcgetattr(&self.tty).unwrap().local_modes.contains(LocalModes::ECHO)
+        });
+        writeln!(self.screen, "{line}").unwrap();
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_twice_on_a_terminal_and_never_shown() {
+    let users = Users::none();
+    for (again, code) in [("another-password", 1), ("typed-password", 0)] {
+        let mut terminal = Terminal::new();
+        keep_secret(again);
+        // The command asks at the terminal that it belongs to.
+        let command = Launch::through(&["setsid", "--ctty"]).args("user add ann --users");
+        let mut command =
+            command.arg(users.path()).stdin(terminal.tty.try_clone().unwrap()).spawn();
+        let mut seen = String::new();
+        terminal.answers("Password: ", "typed-password", &mut seen);
+        terminal.answers("Again: ", again, &mut seen);
+        assert_eq!(command.wait().code(), Some(code), "{}", command.log());
+        assert!(!seen.contains("typed-password"), "{seen:?}");
+        assert_eq!(users.path().exists(), code == 0, "{}", command.log());
+    }
+    users.serve("memory://").start().login("ann", "typed-password");
 }

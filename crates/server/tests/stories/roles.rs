@@ -175,6 +175,27 @@ fn a_role_by_web_identity_is_renewed_before_it_ends() {
     goes_on(&role, &server);
 }
 
+/// What ECS gives a task, by the path alone.
+fn task_endpoint(role: &Role) -> Endpoint {
+    let role = role.clone();
+    Endpoint::start(move |question| match question.target.as_str() {
+        "/v2/credentials/7e5a" => role.answer(json),
+        _ => (404, "no such task".to_owned()),
+    })
+}
+
+#[test]
+fn a_role_of_a_task_is_renewed_before_it_ends() {
+    let role = Role::new();
+    let endpoint = task_endpoint(&role);
+    // ECS is at one fixed address, which no test may have; before an @ it is but a user's name.
+    let path = format!("{}/v2/credentials/7e5a", endpoint.url().replace("http://", "@"));
+    let server = serve(&role, &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path.as_str())]);
+    let server = server.start();
+    server.says("the task's role at http://169.254.170.2");
+    goes_on(&role, &server);
+}
+
 #[test]
 fn a_role_by_pod_identity_is_renewed_before_it_ends() {
     let (role, files) = (Role::new(), folder());
@@ -189,6 +210,40 @@ fn a_role_by_pod_identity_is_renewed_before_it_ends() {
         ],
     );
     goes_on(&role, &server.start());
+}
+
+/// What the machine's own services are asked holds tokens in the clear.
+#[test]
+fn no_proxy_sees_what_the_machine_is_asked_for_credentials() {
+    let (role, files) = (Role::new(), folder());
+    let (token, pod, instance) = (files.path().join("token"), pod_endpoint(&role), metadata(&role));
+    std::fs::write(&token, PROOF).unwrap();
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let noted = Arc::clone(&seen);
+    let proxy = Endpoint::start(move |question| {
+        noted.lock().unwrap().push(question.target.clone());
+        (502, "a proxy that goes nowhere".to_owned())
+    });
+    let url = format!("{}/v1/credentials", pod.url());
+    let by_pod = [
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", url.as_str()),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.to_str().unwrap()),
+    ];
+    let by_instance = [("AWS_METADATA_ENDPOINT", instance.url())];
+    let by_instance = by_instance.each_ref().map(|(name, value)| (*name, value.as_str()));
+    // The bucket has another name, which alone is exempt.
+    let (_, bucket) =
+        role.s3.env().into_iter().find(|(name, _)| name == "AWS_ENDPOINT_URL").unwrap();
+    let bucket = bucket.replace("127.0.0.1", "localhost");
+    for variables in [by_pod.as_slice(), &by_instance] {
+        let server = serve(&role, variables)
+            .var("AWS_ENDPOINT_URL", &bucket)
+            .var("HTTP_PROXY", &proxy.url())
+            .var("http_proxy", &proxy.url())
+            .var("NO_PROXY", "localhost");
+        server.start().get(HEAT).is(404);
+    }
+    assert_eq!(*seen.lock().unwrap(), Vec::<String>::new());
 }
 
 #[test]

@@ -192,3 +192,24 @@ fn an_unfinished_handshake_does_not_hold_up_the_end() {
     server.signal(Signal::TERM);
     assert_eq!(server.wait().code(), Some(0), "{}", server.log());
 }
+
+#[test]
+fn the_end_of_a_certificate_is_told_before_and_after() {
+    let files = folder();
+    let mut server = serve(&Identity::until(2001), files.path(), "--admin-listen 127.0.0.1:0");
+    let admin = server.next_line();
+    let admin = admin.rsplit_once("http://").unwrap().1.parse().unwrap();
+    server.says("the certificate has ended");
+    let told = || {
+        let metrics = crate::harness::Ask::new(admin, "GET", "/metrics").send().is(200);
+        let metric = "movies_tls_certificate_expiry_timestamp_seconds ";
+        let line = metrics.text().lines().find_map(|line| line.strip_prefix(metric));
+        line.unwrap().parse::<i64>().unwrap()
+    };
+    // The first second of the last day of each year.
+    assert_eq!(told(), 1_009_756_800);
+    Identity::until(2030).write(files.path());
+    wait_until("the new one is told", || told() == 1_924_905_600);
+    server.says("a new certificate is in use");
+    assert_eq!(server.log().matches("the certificate").count(), 1, "{}", server.log());
+}

@@ -38,6 +38,9 @@ const RENEWAL_PAUSE: Duration = Duration::from_secs(10);
 /// IPv4 and in IPv6 (AWS SDKs and Tools Reference Guide, "Container credential provider").
 const CONTAINER_HOSTS: [&str; 3] = ["169.254.170.2", "169.254.170.23", "fd00:ec2::23"];
 
+/// Hosts that no proxy is for: names and addresses of both kinds.
+const EVERY_HOST: &str = "*,0.0.0.0/0,::/0";
+
 /// There are no credentials.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("no credentials from {source_name}: {said}; {advice}")]
@@ -85,7 +88,8 @@ fn install_by(
     if let Way::Instance { endpoint } = &way {
         fetching = fetching.with_metadata_endpoint(endpoint);
     }
-    let fetching = fetching.with_http_connector(Fetching(connector)).build();
+    let proxy = if way.leaves_the_machine() { Proxy::AsSet } else { Proxy::Never };
+    let fetching = fetching.with_http_connector(Fetching { connector, proxy }).build();
     let source = Arc::clone(fetching.map_err(|error| error.to_string())?.credentials());
     tracing::info!(from = %way, "credentials of a role");
     Ok(builder.with_credentials(Arc::new(Kept::new(source, way))))
@@ -151,6 +155,12 @@ impl Way {
         Ok(Self::Instance { endpoint: endpoint.trim_end_matches('/').to_owned() })
     }
 
+    /// Whether its requests are encrypted and for somebody elsewhere. The others are for the machine
+    /// or its host, in the clear.
+    fn leaves_the_machine(&self) -> bool {
+        matches!(self, Self::WebIdentity { endpoint } if endpoint.starts_with("https:"))
+    }
+
     fn advice(&self) -> &'static str {
         match self {
             Self::Keys | Self::Instance { .. } => ADVICE,
@@ -201,11 +211,32 @@ fn check_endpoint(variable: &str, text: &str, plain: &[&str]) -> Result<(), Stri
 /// How credentials are fetched. The library forbids plain HTTP to STS; which is allowed is decided
 /// above.
 #[derive(Debug)]
-struct Fetching(Arc<dyn HttpConnector>);
+struct Fetching {
+    connector: Arc<dyn HttpConnector>,
+    proxy: Proxy,
+}
+
+/// Whether requests go through a proxy.
+#[derive(Clone, Copy, Debug)]
+enum Proxy {
+    /// Where `HTTPS_PROXY` and its like say so.
+    AsSet,
+    /// Whatever they say: what is said to the machine's own services is for nobody else to read.
+    Never,
+}
 
 impl HttpConnector for Fetching {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = self.0.connect(&options.clone().with_allow_http(true))?;
+        let options = options.clone().with_allow_http(true);
+        let options = match self.proxy {
+            Proxy::AsSet => options,
+            // The library has no option for none: one that is given replaces those of the
+            // environment, and this one is for no host.
+            Proxy::Never => {
+                options.with_proxy_url("http://localhost").with_proxy_excludes(EVERY_HOST)
+            }
+        };
+        let client = self.connector.connect(&options)?;
         Ok(HttpClient::new(Forms(client)))
     }
 }

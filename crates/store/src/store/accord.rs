@@ -1,6 +1,6 @@
 //! What all replicas of a bucket should hold in common, without saying what it is: names that are
-//! digests of secrets, in one small object. It guards nothing; it lets a replica see at its start
-//! that it holds other secrets than its peers.
+//! digests of secrets, in one small object. It guards nothing; it lets a replica see that it holds
+//! other secrets than its peers.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,8 +16,16 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// How the names of this replica stand to those in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accord {
-    /// At least one is the same, or nobody had left any.
+    /// At least one is the same and the first of theirs is known here, or nobody had left any.
     Holds,
+    /// Some are the same, but not the first of theirs, which is the one that they use for what is
+    /// new; the bucket is left as it is.
+    Behind {
+        /// The object that holds theirs.
+        object: String,
+        /// The first of theirs.
+        name: String,
+    },
     /// None is the same; the bucket is left as it is.
     Broken {
         /// The object that holds the others.
@@ -33,9 +41,9 @@ struct Names {
 }
 
 impl Store {
-    /// Compares `names` with those in the bucket. Where at least one is the same, the bucket has
-    /// these from then on, so that secrets can be changed one after the other; where there are
-    /// none, they are left there. A read-only store writes nothing.
+    /// Compares `names`, the one in use first, with those in the bucket. Where theirs in use is among
+    /// these, the bucket has these from then on, so that secrets can be changed one after the other;
+    /// where there are none, they are left there. A read-only store writes nothing.
     ///
     /// # Errors
     /// `Unavailable` where the object can be neither read nor written, `Damaged` where it is not
@@ -70,6 +78,9 @@ impl Store {
         })?;
         if !theirs.keys.iter().any(|name| names.contains(name)) {
             return Ok(Accord::Broken { object: object(), names: theirs.keys });
+        }
+        if let Some(name) = theirs.keys.first().filter(|name| !names.contains(name)) {
+            return Ok(Accord::Behind { object: object(), name: name.clone() });
         }
         if theirs.keys != ours.keys && !self.inner.options.read_only {
             let put = bucket.put(&path, text.into()).await;
@@ -106,6 +117,21 @@ mod tests {
         };
         assert_eq!((object.as_str(), names), (OBJECT, vec!["new".to_owned()]));
         assert_eq!(replica.accord(&[String::from("new")]).await.unwrap(), Accord::Holds);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_lacks_what_its_peers_use_is_told_and_changes_nothing() {
+        let bucket = Bucket::open("memory://").unwrap();
+        let replica = replica(&bucket, Options::default()).await;
+        let behind = Accord::Behind { object: OBJECT.to_owned(), name: "new".to_owned() };
+        assert_eq!(replica.accord(&names("new old")).await.unwrap(), Accord::Holds);
+        for _ in 0..2 {
+            assert_eq!(replica.accord(&names("old")).await.unwrap(), behind);
+        }
+        // In the order of the guide nobody is ever behind.
+        for held in ["old new", "new old", "old new", "new old", "new"] {
+            assert_eq!(replica.accord(&names(held)).await.unwrap(), Accord::Holds, "{held}");
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,6 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
@@ -14,13 +13,13 @@ use reqwest::Client;
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::{error, warn};
 use url::Url;
 
 use super::caller::Grants;
 use super::oidc::{self, FetchError};
 use super::providers::AwsSettings;
-use super::throttle::Throttle;
+use super::throttle::{self, Throttle};
 use super::token::{self, LEEWAY};
 use super::{Auth, Login};
 
@@ -77,6 +76,15 @@ pub enum AwsRefused {
     Unavailable,
 }
 
+impl From<throttle::Refused> for AwsRefused {
+    fn from(refused: throttle::Refused) -> Self {
+        match refused {
+            throttle::Refused::Failures { seconds } => Self::Throttled { seconds },
+            throttle::Refused::Crowd => Self::Busy,
+        }
+    }
+}
+
 impl AwsLogins {
     /// Logins by these rules, asked for on the runtime of the caller.
     ///
@@ -111,8 +119,7 @@ impl AwsLogins {
         now: u64,
     ) -> Result<Principal, AwsRefused> {
         let url = self.checked(presigned, now).map_err(AwsRefused::Malformed)?;
-        let attempt = self.throttle.attempt(None, from, Instant::now());
-        let attempt = attempt.map_err(|seconds| AwsRefused::Throttled { seconds })?;
+        let attempt = self.throttle.attempt(None, from).await?;
         let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
             attempt.give_back();
             return Err(AwsRefused::Busy);
@@ -201,14 +208,16 @@ impl Auth {
         let inner = self.inner.as_ref().ok_or(AwsRefused::Unavailable)?;
         let others = inner.others.load_full();
         let aws = others.aws.as_ref().ok_or(AwsRefused::Unavailable)?;
-        let principal = aws.identify(presigned, from, token::now()).await;
-        let Principal { arn, grants } = principal.map_err(|refused| match refused {
-            AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&arn)),
+        let found = aws.identify(presigned, from, token::now()).await;
+        let Principal { arn, grants } = found.map_err(|refused| match refused {
+            AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&principal(&arn).into())),
             other => other,
         })?;
-        let token = inner.token(&arn, &arn, &grants, None);
-        let token = token.map_err(|_unsigned| AwsRefused::Busy)?;
-        Ok(Login { token, actor: inner.actor(&arn.into()) })
+        let token = inner.token(&arn, &arn, &grants, None).map_err(|problem| {
+            error!("cannot sign a token: {problem:#}");
+            AwsRefused::Busy
+        })?;
+        Ok(Login { token, actor: inner.actor(&principal(&arn).into()) })
     }
 }
 
@@ -334,9 +343,10 @@ fn arn_in(body: &[u8]) -> Option<String> {
     (is_sound && result.arn.bytes().all(|byte| byte.is_ascii_graphic())).then_some(result.arn)
 }
 
-/// The name by which rules know somebody: of the session of a role, the role. The role's path does
-/// not stand in the session's name, so rules must leave it out.
-fn principal(arn: &str) -> String {
+/// The name by which rules and the log know somebody: of the session of a role, the role, since a
+/// session's name is another one each time. The role's path does not stand in the session's name, so
+/// rules must leave it out.
+pub(super) fn principal(arn: &str) -> String {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     if let ["arn", partition, "sts", "", account, resource] = *parts.as_slice()
         && let Some(session) = resource.strip_prefix("assumed-role/")

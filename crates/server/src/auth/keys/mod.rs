@@ -2,10 +2,10 @@
 //! them signs, all verify, so that keys can be changed while tokens of the old one live.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use base64::Engine as _;
@@ -306,16 +306,23 @@ fn pem(der: &[u8]) -> String {
 /// Writes a file that must not be there yet, readable by its owner alone. It is written aside and
 /// linked, so that its name never holds half a key.
 pub(crate) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    let random = super::random::<8>().map_err(io::Error::other)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = path.with_file_name(format!(".{name}.{}", URL_SAFE_NO_PAD.encode(random)));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    let (aside, mut file) = aside(path)?;
     let linked = file
         .write_all(text.as_bytes())
         .and_then(|()| file.sync_all())
         .and_then(|()| fs::hard_link(&aside, path));
     fs::remove_file(&aside)?;
     linked
+}
+
+/// A new file beside another one, for its owner's eyes alone. Nobody can have put a link there: its
+/// name is random and was nobody's.
+pub(crate) fn aside(path: &Path) -> io::Result<(PathBuf, File)> {
+    let random = super::random::<8>().map_err(io::Error::other)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = path.with_file_name(format!(".{name}.{}", URL_SAFE_NO_PAD.encode(random)));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
+    Ok((aside, file))
 }
 
 #[cfg(test)]

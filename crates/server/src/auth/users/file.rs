@@ -27,6 +27,9 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 /// The most memory that one hash may ask for, in KiB: a line of the file must not be able to take
 /// all that there is.
 const HASH_KIB_MAX: u32 = 1024 * 1024;
+/// The most passes over that memory, and lanes in it, for the same reason: of time.
+const HASH_PASSES_MAX: u32 = 16;
+const HASH_LANES_MAX: u32 = 16;
 
 /// A user.
 #[derive(Debug)]
@@ -80,7 +83,7 @@ impl User {
         check_name(name)?;
         // What stands there is not repeated: it may be a password in the wrong place.
         let grants = Grants::parse_roles(roles).map_err(|_what| {
-            anyhow::anyhow!("the second word is no role; write reader, writer or admin, or writer:other.json, several with commas")
+            anyhow::anyhow!("the second word is no role, or too many of them; write reader, writer or admin, or writer:other.json, several with commas")
         })?;
         let hash = Hash::parse(hash)?;
         Ok(Self { name: name.to_owned(), grants, version: hash.version(), hash: Arc::new(hash) })
@@ -111,8 +114,14 @@ impl Hash {
         {
             bail!(wrong);
         }
-        if params.m_cost() > HASH_KIB_MAX {
-            bail!("the hash asks for {} KiB of memory; at most {HASH_KIB_MAX}", params.m_cost());
+        for (what, asked, max) in [
+            ("KiB of memory (m)", params.m_cost(), HASH_KIB_MAX),
+            ("passes (t)", params.t_cost(), HASH_PASSES_MAX),
+            ("lanes (p)", params.p_cost(), HASH_LANES_MAX),
+        ] {
+            if asked > max {
+                bail!("the hash asks for {asked} {what}; at most {max}");
+            }
         }
         Ok(Self(text.to_owned()))
     }
@@ -122,6 +131,11 @@ impl Hash {
         PasswordHash::new(&self.0).is_ok_and(|hash| {
             Argon2::default().verify_password(password.reveal().as_bytes(), &hash).is_ok()
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.0
     }
 
     fn version(&self) -> String {
@@ -268,6 +282,8 @@ mod tests {
             ("ann reader testpassword".to_owned(), "no argon2id hash"),
             (format!("ann reader {weak}"), "no argon2id hash"),
             (format!("ann reader {greedy}"), "memory"),
+            (format!("ann reader {}", HASH.replace("t=2", "t=17")), "passes"),
+            (format!("ann reader {}", HASH.replace("p=1", "p=17")), "lanes"),
             (format!("ann reader {HASH}\nann admin {HASH}"), "twice"),
         ] {
             let error = format!("{:#}", Roll::parse(&format!("# \n{line}\n")).unwrap_err());

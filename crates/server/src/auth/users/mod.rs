@@ -7,13 +7,14 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
+use tokio::time::{Instant, timeout_at};
 
 use super::Secret;
-use super::throttle::Throttle;
+use super::throttle::{Refused, Throttle};
 use super::watched::Watched;
 
 pub mod file;
@@ -48,6 +49,17 @@ pub enum LoginError {
     },
 }
 
+const BUSY: LoginError = LoginError::Busy { seconds: 1 };
+
+impl From<Refused> for LoginError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Failures { seconds } => Self::Throttled { seconds },
+            Refused::Crowd => BUSY,
+        }
+    }
+}
+
 impl Users {
     /// Reads the file.
     ///
@@ -69,34 +81,38 @@ impl Users {
         self.roll.load().find(name).cloned()
     }
 
-    /// The user, if this is the password. It takes the same work for those who do not exist.
+    /// The user, if this is the password; within `time_max`. It takes the same work for those who do
+    /// not exist.
     ///
     /// # Errors
     /// Why there is no token.
+    ///
+    /// Dropping the future counts as a failure of the user and the address.
     pub async fn login(
         &self,
         name: &str,
         password: Secret,
         from: Option<IpAddr>,
+        time_max: Duration,
     ) -> Result<Arc<User>, LoginError> {
-        let attempt = self
-            .throttle
-            .attempt(Some(name), from, Instant::now())
-            .map_err(|seconds| LoginError::Throttled { seconds })?;
+        let deadline = Instant::now() + time_max;
+        let attempt = timeout_at(deadline, self.throttle.attempt(Some(name), from)).await;
+        let attempt = attempt.map_err(|_elapsed| BUSY)??;
         let roll = self.roll.load_full();
         let user = roll.find(name);
         // Somebody else's hash costs as much; whether the password fits that one is not looked at.
         let hash = user.or_else(|| roll.any()).map_or_else(file::nobodys_hash, |user| user.hash());
-        match (self.hasher.verify(password, hash).await, user) {
+        let fits = timeout_at(deadline, self.hasher.verify(password, hash)).await;
+        match (fits.ok().flatten(), user) {
             (Some(true), Some(user)) => {
                 attempt.give_back();
                 Ok(Arc::clone(user))
             }
             (Some(_), _) => Err(LoginError::Bad),
-            // Nobody has looked at it.
+            // Nobody has looked at it, or nobody will hear what was found.
             (None, _) => {
                 attempt.give_back();
-                Err(LoginError::Busy { seconds: 1 })
+                Err(BUSY)
             }
         }
     }
@@ -104,7 +120,7 @@ impl Users {
     /// Reads the file again if it has changed; tells whether users have.
     pub fn refresh(&self) -> bool {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(roll) = file.read_again("users", read) else { return false };
+        let Some(roll) = file.read_once_it_stands("users", read) else { return false };
         self.roll.store(Arc::new(roll));
         true
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -18,14 +19,20 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{info, warn};
 
+mod expiry;
+
+pub use expiry::Expiry;
+
 /// How often the files are looked at. What is found must stand for as long before it is judged: a
 /// certificate and its key are written one after the other.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is told that a certificate ends soon.
+const TELL_AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most bytes of either file; chains of certificates have a few thousand.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The first byte of a TLS record that begins a handshake (RFC 8446, section 5.1).
@@ -51,12 +58,14 @@ pub struct BadCertificate(String);
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    expiry: Expiry,
 }
 
 /// The files of a certificate, and what was found in them.
 pub struct Renewal {
     files: TlsFiles,
     current: Arc<Current>,
+    expiry: Expiry,
     judged: Found,
 }
 
@@ -75,7 +84,10 @@ impl Tls {
     /// Which file is no good, and why.
     pub fn read(files: TlsFiles) -> Result<(Self, Renewal), BadCertificate> {
         let pair = files.read()?;
-        let current = Arc::new(Current(ArcSwap::from_pointee(pair.certified(&files)?)));
+        let (key, ends) = pair.certified(&files)?;
+        let expiry = Expiry::new(ends);
+        expiry.tell(files.cert.display());
+        let current = Arc::new(Current(ArcSwap::from_pointee(key)));
         let resolver = Arc::clone(&current);
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -84,7 +96,14 @@ impl Tls {
             .with_cert_resolver(resolver);
         config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok((Self { acceptor }, Renewal { files, current, judged: Ok(pair) }))
+        let tls = Self { acceptor, expiry: expiry.clone() };
+        Ok((tls, Renewal { files, current, expiry, judged: Ok(pair) }))
+    }
+
+    /// When the certificate in use ends.
+    #[must_use]
+    pub fn expiry(&self) -> Expiry {
+        self.expiry.clone()
     }
 
     /// Shakes hands, unless the client's first byte says that it speaks something else. Dropping
@@ -104,6 +123,7 @@ impl Renewal {
     /// is not there is a line in the log, and the one before goes on. Cancel safe.
     pub async fn run(mut self) {
         let mut last = self.judged.clone();
+        let mut told = Instant::now();
         loop {
             sleep(LOOK_AGAIN).await;
             let files = self.files.clone();
@@ -113,15 +133,21 @@ impl Renewal {
                 self.judge(found.clone());
             }
             last = found;
+            if told.elapsed() >= TELL_AGAIN {
+                self.expiry.tell(self.files.cert.display());
+                told = Instant::now();
+            }
         }
     }
 
     fn judge(&mut self, found: Found) {
         let certified = found.as_ref().map_err(BadCertificate::clone);
         match certified.and_then(|pair| pair.certified(&self.files)) {
-            Ok(key) => {
+            Ok((key, ends)) => {
                 self.current.0.store(Arc::new(key));
                 info!(cert = %self.files.cert.display(), "a new certificate is in use");
+                self.expiry.set(ends);
+                self.expiry.tell(self.files.cert.display());
             }
             Err(error) => warn!(%error, "the new certificate is no good; the one before goes on"),
         }
@@ -164,7 +190,8 @@ fn read(option: &str, path: &Path) -> Result<Vec<u8>, BadCertificate> {
 }
 
 impl Pair {
-    fn certified(&self, files: &TlsFiles) -> Result<CertifiedKey, BadCertificate> {
+    /// What clients are shown, and when the first of the chain ends.
+    fn certified(&self, files: &TlsFiles) -> Result<(CertifiedKey, Timestamp), BadCertificate> {
         let (cert, key) = (files.cert.display(), files.key.display());
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&self.cert)
             .collect::<Result<_, _>>()
@@ -175,6 +202,10 @@ impl Pair {
                  -----BEGIN CERTIFICATE-----"
             )));
         }
+        let ends = chain.iter().map(|one| expiry::not_after(one));
+        let ends = ends.min().flatten().ok_or_else(|| {
+            BadCertificate(format!("--tls-cert {cert}: a certificate in it is damaged"))
+        })?;
         let private = PrivateKeyDer::from_pem_slice(&self.key).map_err(|error| match error {
             pem::Error::NoItemsFound => BadCertificate(format!(
                 "--tls-key {key}: there is no private key in it that can be read; it begins with \
@@ -183,13 +214,14 @@ impl Pair {
             // What is wrong could quote the key.
             _ => BadCertificate(format!("--tls-key {key}: it is no PEM")),
         })?;
-        CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
+        let certified = CertifiedKey::from_der(chain, private, &provider()).map_err(|error| {
             let reason = match error {
                 rustls::Error::InconsistentKeys(_) => "they do not belong together".to_owned(),
                 other => other.to_string(),
             };
             BadCertificate(format!("--tls-cert {cert} and --tls-key {key}: {reason}"))
-        })
+        })?;
+        Ok((certified, ends))
     }
 }
 
