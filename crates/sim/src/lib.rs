@@ -10,8 +10,8 @@
 pub mod blackbox;
 pub mod bucket;
 pub mod checker;
-pub mod edits;
-mod faults;
+mod edits;
+pub mod faults;
 pub mod history;
 pub mod identity;
 pub mod model;
