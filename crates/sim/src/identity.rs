@@ -317,9 +317,8 @@ impl Key {
                 vec![("kty", "RSA".to_owned()), ("n", text(&public.n)), ("e", text(&public.e))]
             }
         };
-        for (name, value) in members {
-            jwk[name] = value.into();
-        }
+        let members = members.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
+        jwk.as_object_mut().expect("it is one").extend(members);
         jwk
     }
 
