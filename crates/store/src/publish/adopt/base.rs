@@ -141,7 +141,10 @@ pub(super) async fn compare(
         // It has little in common with any.
         match (purpose, shown) {
             // Then it is meant to stand instead of what it was saved over.
-            (Purpose::Command { .. }, Some(shown)) => (best, older) = (shown, None),
+            (Purpose::Command { .. }, Some(shown)) => {
+                (best, older) = (shown, None);
+                candidates.clear();
+            }
             (Purpose::Look, _) if past.end == End::Drop => {
                 return Ok(Err("it has nothing of what was written since the collection was \
                                deleted and made anew"
