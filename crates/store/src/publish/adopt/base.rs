@@ -25,7 +25,9 @@ use crate::state::State;
 
 /// So many checkpoints from before what the log tells are asked, the newest first.
 const CHECKPOINTS_MAX: usize = 16;
-/// So many copies are looked through for edits that were taken over, the newest first.
+/// So many edits that were taken over are asked, the newest first.
+const EDITS_MAX: usize = 16;
+/// So many copies are looked through for them, the newest first.
 const COPIES_MAX: usize = 1_000;
 /// Of those that were taken over on purpose the log does not say which: so many are asked.
 const UNNAMED_MAX: usize = 4;
@@ -254,7 +256,7 @@ async fn ask_edits(
 ) -> Result<Result<(), Arc<str>>> {
     let is_other = |sha256: &&str| !matches!(purpose, Purpose::Command { own } if own == *sha256);
     let edits = past.edits.iter().map(|sha256| &**sha256);
-    let mut wanted: BTreeSet<&str> = edits.filter(is_other).collect();
+    let mut wanted: BTreeSet<&str> = edits.filter(is_other).take(EDITS_MAX).collect();
     let mut unnamed = if past.has_adopted_copies { UNNAMED_MAX } else { 0 };
     if wanted.is_empty() && unnamed == 0 {
         return Ok(Ok(()));

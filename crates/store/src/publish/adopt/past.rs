@@ -39,6 +39,8 @@ const BYTES_MAX: u64 = 256 * 1024 * 1024;
 const WINDOW: u64 = 32;
 /// Where the log cannot be read further, so many commits are proof enough.
 const SEEN_FOR_CERTAIN: usize = 3;
+/// After so many commits one is: a catalogue of few movies has no more to show.
+const COMMITS_USUAL: u64 = 64;
 /// How many of the commits of earlier changes are read at once.
 const EARLIER_AT_ONCE: usize = 4;
 
@@ -147,7 +149,9 @@ impl Past {
             && now.0 - past.begins.0 < reach.commits_max
             && bytes_read < BYTES_MAX
         {
-            if sought.is_none() && past.seen(edit) >= reach.seen_enough {
+            let is_far = now.0 - past.begins.0 >= COMMITS_USUAL;
+            let enough = if is_far { 1 } else { reach.seen_enough };
+            if sought.is_none() && past.seen(edit) >= enough {
                 past.end = End::Seen;
                 break;
             }
@@ -184,9 +188,11 @@ impl Past {
         }
         past.find_earlier(log).await?;
         // Of some it shows only now that they were so before.
+        let is_far = now.0 - past.begins.0 >= COMMITS_USUAL;
         past.end = match (past.end, past.seen(edit)) {
             (End::Birth, _) => End::Birth,
-            (End::Drop, 1..) | (_, SEEN_FOR_CERTAIN..) => End::Seen,
+            (_, SEEN_FOR_CERTAIN..) => End::Seen,
+            (end, 1..) if is_far || end == End::Drop => End::Seen,
             (End::Drop, _) => End::Drop,
             (End::Seen | End::Unknown, _) => End::Unknown,
         };
