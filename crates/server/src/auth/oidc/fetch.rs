@@ -115,9 +115,15 @@ impl Fetcher {
     /// # Errors
     /// Where the system has no certificates to trust.
     pub(super) fn of(issuer: &Issuer) -> Result<Self, reqwest::Error> {
+        Self::within(issuer, DOCUMENT_MAX)
+    }
+
+    /// [`Self::of`], each document within this time.
+    pub(super) fn within(issuer: &Issuer, document_max: Duration) -> Result<Self, reqwest::Error> {
         let guard = Guard::of(&issuer.url);
         // The resolver must see every name, so no proxy may resolve them in its place.
-        let client = client().no_proxy().dns_resolver(guard.clone()).build()?;
+        let client =
+            client().timeout(document_max).no_proxy().dns_resolver(guard.clone()).build()?;
         let mut discovery = issuer.url.clone();
         let path = discovery.path().trim_end_matches('/');
         discovery.set_path(&format!("{path}/.well-known/openid-configuration"));
@@ -143,6 +149,12 @@ impl Fetcher {
         let jwks_uri = jwks_uri.map_err(|why| wrong(format!("its jwks_uri: {why}")))?;
         let keys = self.get(&jwks_uri).await?;
         KeySet::parse(&keys).map_err(|found| FetchError::Wrong { url: jwks_uri.into(), found })
+    }
+
+    /// As if the issuer were found at this address.
+    #[cfg(test)]
+    pub(super) fn move_home(&self, ip: std::net::IpAddr) {
+        self.guard.saw_home([ip]);
     }
 
     async fn get(&self, url: &Url) -> Result<BytesMut, FetchError> {

@@ -164,7 +164,7 @@ impl Guard {
         host == Some(&*self.home)
     }
 
-    fn saw_home(&self, found: impl IntoIterator<Item = IpAddr>) {
+    pub(super) fn saw_home(&self, found: impl IntoIterator<Item = IpAddr>) {
         let reaches = found.into_iter().map(Reach::of).filter(|reach| *reach != Reach::Forbidden);
         if let Some(shallowest) = reaches.min() {
             self.depth.store(shallowest as u8, Ordering::Relaxed);

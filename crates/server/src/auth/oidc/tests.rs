@@ -93,6 +93,75 @@ async fn plain_access_tokens_count_too() {
     assert!(verify(&issuers, &token).await.is_ok());
 }
 
+/// A key of RSA as a provider may have it.
+fn rsa(kid: &str, alg: &'static str) -> Key {
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use rustls::pki_types::pem::PemObject as _;
+    let pem = include_bytes!("../../../tests/data/rsa-2048.pem");
+    let der = PrivatePkcs8KeyDer::from_pem_slice(pem).unwrap();
+    Key::rsa(kid, alg, der.secret_pkcs8_der())
+}
+
+#[tokio::test]
+async fn tokens_count_by_every_algorithm_that_a_key_may_have() {
+    let rsas = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"].map(|alg| rsa(alg, alg));
+    let curves = [Key::new("ES256"), Key::es384("ES384"), Key::ed25519("EdDSA")];
+    let keys: Vec<&Key> = rsas.iter().chain(&curves).collect();
+    let provider = Provider::start(&keys).unwrap();
+    let issuers = trusting(&provider, PACE);
+    let claims = claims(&provider);
+    for key in &keys {
+        let token = key.sign(&claims);
+        assert!(verify(&issuers, &token).await.is_ok(), "{key:?}");
+        // The name of another one's algorithm makes it no other one's.
+        for other in keys.iter().filter(|other| other.header() != key.header()) {
+            let header = but(key.header(), "alg", other.header()["alg"].clone());
+            because(verify(&issuers, &key.sign_as(&header, &claims)).await, "algorithm");
+        }
+    }
+}
+
+/// As AWS writes it (IAM User Guide, "Understanding token claims"): short-lived, without a type of
+/// its own, with what AWS knows of the caller under one name.
+#[tokio::test]
+async fn a_web_identity_token_that_aws_signs_gives_roles_by_its_arn_or_its_account() {
+    const ROLE: &str = "arn:aws:iam::123456789012:role/film-press";
+    let keys = [Key::es384("one"), rsa("other", "RS256")];
+    let provider = Provider::start(&keys.each_ref()).unwrap();
+    let rules = "roles = [
+        { claim = 'sub', value = 'arn:aws:iam::123456789012:role/film-*', role = 'writer' },
+        { claim = '/https:~1~1sts.amazonaws.com~1/org_id', value = 'o-abc1234567', role = 'reader' },
+        { claim = '/https:~1~1sts.amazonaws.com~1/principal_tags/team', value = 'press', role = 'admin:press.json' },
+    ]";
+    let issuers = Issuers::default().by_at_pace(settings(&provider.issuer(), rules), PACE).unwrap();
+    let claims = |sub: &str, known: Value| {
+        json!({
+            "iss": provider.issuer(), "aud": "movies", "sub": sub,
+            "iat": NOW - 1, "exp": NOW + 300, "jti": "xyz123-def456-ghi789-jkl012",
+            "https://sts.amazonaws.com/": known,
+        })
+    };
+    for (sub, known, roles) in [
+        (ROLE, json!({"aws_account": "123456789012", "source_region": "eu-central-1"}), "writer"),
+        ("arn:aws:iam::123456789012:role/cook", json!({"org_id": "o-abc1234567"}), "reader"),
+        (
+            "arn:aws:iam::123456789012:user/ann",
+            json!({"org_id": "o-abc1234567", "principal_tags": {"team": "press"}}),
+            "reader,admin:press.json",
+        ),
+        ("arn:aws:iam::210987654321:role/film-press", json!({"org_id": "o-other"}), ""),
+        ("arn:aws:iam::123456789012:role/a/film-press", json!({}), ""),
+    ] {
+        for key in &keys {
+            let header = but(key.header(), "typ", json!("JWT"));
+            let token = key.sign_as(&header, &claims(sub, known.clone()));
+            let subject = verify(&issuers, &token).await.unwrap();
+            assert_eq!(subject.grants.roles(), roles, "{sub} {key:?}");
+            assert_eq!(*subject.id, format!("{}|{sub}", provider.issuer()));
+        }
+    }
+}
+
 #[tokio::test]
 async fn id_tokens_and_others_are_no_access_tokens() {
     let key = Key::new("a");
@@ -325,12 +394,60 @@ async fn a_bomb_is_no_key_set() {
         (200, many),
         (200, padded),
         (200, "{}".to_owned()),
+        (200, format!("{{\"keys\":{}", "[".repeat(100_000))),
+        (
+            200,
+            format!(
+                "{{\"keys\":[{}{}]}}",
+                "{\"a\":".repeat(200),
+                "1".to_owned() + &"}".repeat(200)
+            ),
+        ),
         (500, String::new()),
         (404, String::new()),
     ] {
         let refused = distrusted(|provider, _| provider.say(KEYS, Answer::of(status, body)));
         assert_eq!(refused.await, none, "{status}");
     }
+}
+
+#[tokio::test]
+async fn a_provider_that_sends_byte_by_byte_is_given_up() {
+    let key = Key::new("a");
+    for path in [DISCOVERY, KEYS] {
+        let provider = Provider::start(&[&key]).unwrap();
+        provider.drip(path);
+        let settings = settings(&provider.issuer(), "").remove(0);
+        let patience = Duration::from_millis(300);
+        let fetcher = Fetcher::within(&settings.issuer, patience).unwrap();
+        let error = fetcher.keys().await.unwrap_err().to_string();
+        assert!(error.contains("cannot be reached") && error.contains("timed out"), "{error}");
+        assert_eq!(provider.asked(path).len(), 1);
+    }
+}
+
+/// The guard is what resolves names for the client that is used: a name that a document gives is
+/// refused by where it leads, before anything is asked there.
+#[tokio::test]
+async fn a_name_in_a_document_is_looked_up_by_the_guard_of_its_issuer() {
+    let key = Key::new("a");
+    let (provider, inside) = (Provider::start(&[&key]).unwrap(), Provider::start(&[&key]).unwrap());
+    let named = |port: u16| format!("http://localhost:{port}{KEYS}");
+    let point_at = |to: &Provider| {
+        let (issuer, jwks_uri) = (provider.issuer(), named(to.address().port()));
+        provider.say(DISCOVERY, Answer::json(&json!({"issuer": issuer, "jwks_uri": jwks_uri})));
+    };
+    let settings = settings(&provider.issuer(), "").remove(0);
+    let fetcher = Fetcher::of(&settings.issuer).unwrap();
+    // An issuer on loopback may send us to loopback.
+    point_at(&inside);
+    assert!(fetcher.keys().await.is_ok());
+    assert_eq!(inside.asked(KEYS).len(), 1);
+    // One that lies elsewhere may not.
+    fetcher.move_home("1.1.1.1".parse().unwrap());
+    let error = fetcher.keys().await.unwrap_err().to_string();
+    assert!(error.contains("has no address that the issuer may send us to"), "{error}");
+    assert_eq!(inside.asked(KEYS).len(), 1);
 }
 
 #[tokio::test]
