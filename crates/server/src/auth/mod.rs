@@ -331,7 +331,7 @@ impl Inner {
         if let Some(aws) = &self.others.load().aws
             && name.starts_with("arn:")
         {
-            return Ok((name.into(), granted.and(&aws.grants(name))));
+            return Ok((aws::principal(name).into(), granted.and(&aws.grants(name))));
         }
         let user = self.users.as_ref().and_then(|users| users.find(name));
         let user = user.ok_or(Refused::Invalid("its user is gone"))?;

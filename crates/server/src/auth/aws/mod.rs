@@ -208,16 +208,16 @@ impl Auth {
         let inner = self.inner.as_ref().ok_or(AwsRefused::Unavailable)?;
         let others = inner.others.load_full();
         let aws = others.aws.as_ref().ok_or(AwsRefused::Unavailable)?;
-        let principal = aws.identify(presigned, from, token::now()).await;
-        let Principal { arn, grants } = principal.map_err(|refused| match refused {
-            AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&arn)),
+        let found = aws.identify(presigned, from, token::now()).await;
+        let Principal { arn, grants } = found.map_err(|refused| match refused {
+            AwsRefused::NoRole(arn) => AwsRefused::NoRole(inner.actor(&principal(&arn).into())),
             other => other,
         })?;
         let token = inner.token(&arn, &arn, &grants, None).map_err(|problem| {
             error!("cannot sign a token: {problem:#}");
             AwsRefused::Busy
         })?;
-        Ok(Login { token, actor: inner.actor(&arn.into()) })
+        Ok(Login { token, actor: inner.actor(&principal(&arn).into()) })
     }
 }
 
@@ -343,9 +343,10 @@ fn arn_in(body: &[u8]) -> Option<String> {
     (is_sound && result.arn.bytes().all(|byte| byte.is_ascii_graphic())).then_some(result.arn)
 }
 
-/// The name by which rules know somebody: of the session of a role, the role. The role's path does
-/// not stand in the session's name, so rules must leave it out.
-fn principal(arn: &str) -> String {
+/// The name by which rules and the log know somebody: of the session of a role, the role, since a
+/// session's name is another one each time. The role's path does not stand in the session's name, so
+/// rules must leave it out.
+pub(super) fn principal(arn: &str) -> String {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     if let ["arn", partition, "sts", "", account, resource] = *parts.as_slice()
         && let Some(session) = resource.strip_prefix("assumed-role/")
