@@ -175,6 +175,27 @@ fn a_role_by_web_identity_is_renewed_before_it_ends() {
     goes_on(&role, &server);
 }
 
+/// What ECS gives a task, by the path alone.
+fn task_endpoint(role: &Role) -> Endpoint {
+    let role = role.clone();
+    Endpoint::start(move |question| match question.target.as_str() {
+        "/v2/credentials/7e5a" => role.answer(json),
+        _ => (404, "no such task".to_owned()),
+    })
+}
+
+#[test]
+fn a_role_of_a_task_is_renewed_before_it_ends() {
+    let role = Role::new();
+    let endpoint = task_endpoint(&role);
+    // ECS is at one fixed address, which no test may have; before an @ it is but a user's name.
+    let path = format!("{}/v2/credentials/7e5a", endpoint.url().replace("http://", "@"));
+    let server = serve(&role, &[("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", path.as_str())]);
+    let server = server.start();
+    server.says("the task's role at http://169.254.170.2");
+    goes_on(&role, &server);
+}
+
 #[test]
 fn a_role_by_pod_identity_is_renewed_before_it_ends() {
     let (role, files) = (Role::new(), folder());
