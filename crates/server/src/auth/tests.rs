@@ -268,3 +268,40 @@ async fn where_nobody_is_asked_everybody_may() {
     let caller = Auth::none().authenticate(&headers).await.unwrap();
     assert!(caller.may(Action::Admin, &CollectionName::default()) && caller.actor().is_none());
 }
+
+/// Whatever somebody prints in passing.
+#[tokio::test]
+async fn no_debug_text_tells_a_secret() {
+    let actor_key = "a-key-of-pseudonyms-that-is-long-enough";
+    for algorithm in [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Hs256] {
+        let pseudonyms = hmac::Key::new(hmac::HMAC_SHA256, actor_key.as_bytes());
+        let mut service = Service::with(Policy { actor: Actor::Pseudonym(pseudonyms), ..policy() });
+        let (keys, key) = Keys::make(algorithm).unwrap();
+        service.auth.set_keys(keys);
+        service.key = key;
+        let token = service.login().await;
+        assert!(service.call(&token).await.is_ok());
+        let users = service.auth.inner.as_ref().unwrap().users.as_ref().unwrap();
+        let ann = users.find("ann").unwrap();
+        let keys = service.auth.keys().unwrap();
+        let refused = Refused::Invalid("its user is gone");
+        let told = format!(
+            "{:?} {:#?} {ann:?} {keys:#?} {:?} {:?} {refused:?}",
+            service.auth,
+            service.auth,
+            keys.find(keys.ids()[0]),
+            service.key,
+        );
+        assert!(told.contains("Pseudonym") && told.contains("ann"), "it shows what it holds");
+        let file = fs::read_to_string(service.folder.path().join("users")).unwrap();
+        let hash = file.split('$').next_back().unwrap().trim();
+        let lines = service.key.reveal().lines().filter(|line| !line.starts_with("-----"));
+        for secret in lines.chain([PASSWORD, actor_key, hash, &token]) {
+            assert!(!told.contains(secret), "{algorithm:?}: {secret} in {told}");
+            // As a list of numbers, too.
+            let numbers = format!("{:?}", &secret.as_bytes()[..8]);
+            let numbers = numbers.trim_matches(['[', ']']);
+            assert!(!told.contains(numbers), "{algorithm:?}: {secret} in {told}");
+        }
+    }
+}

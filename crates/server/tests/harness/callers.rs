@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::Value;
 
-use super::{Answer, Launch, Server, folder, keep_secret};
+use super::{Answer, Launch, Server, folder, keep_secret, secrets};
 
 /// A users file, changed by the commands that people use.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ impl Users {
         keep_secret(password);
         let add = self.command(&format!("add {name} --role {role}")).input(password).run();
         assert_eq!(add.code, Some(0), "{add:?}");
+        secrets::of_users(&self.path());
     }
 
     #[track_caller]
@@ -55,6 +56,7 @@ impl Users {
         keep_secret(input);
         let done = self.command(line).input(input).run();
         assert_eq!(done.code, Some(0), "{done:?}");
+        secrets::of_users(&self.path());
     }
 
     /// A server on a new catalogue in memory that lets these in.

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -33,12 +33,14 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 #[derive(Debug)]
 pub(crate) struct Launch {
     command: Command,
+    store: Option<PathBuf>,
 }
 
 impl Launch {
     /// `movies-api serve --store <store> --listen 127.0.0.1:0`.
     pub(crate) fn serve(store: impl AsRef<OsStr>) -> Self {
-        Self::command("serve").arg("--listen").arg("127.0.0.1:0").arg("--store").arg(store)
+        let launch = Self { store: Some(store.as_ref().into()), ..Self::command("serve") };
+        launch.arg("--listen").arg("127.0.0.1:0").arg("--store").arg(store)
     }
 
     /// `movies-api <command>`.
@@ -60,7 +62,7 @@ impl Launch {
     fn program(program: &str) -> Self {
         let mut command = Command::new(program);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command }
+        Self { command, store: None }
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -108,12 +110,16 @@ impl Launch {
     /// Starts it and waits until it says where it listens.
     #[track_caller]
     pub(crate) fn start(self) -> Server {
+        let store = self.store.clone();
         let mut server = self.spawn();
         let line = server.next_line();
         let address = line.strip_prefix("listening on http://");
         let address = address.or_else(|| line.strip_prefix("listening on https://"));
         let address = address.unwrap_or_else(|| panic!("{line:?} {}", server.log()));
         server.address = address.parse().expect("an address with a port");
+        if let Some(store) = store {
+            secrets::beside(&store);
+        }
         server
     }
 

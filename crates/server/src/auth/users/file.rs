@@ -133,6 +133,11 @@ impl Hash {
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn text(&self) -> &str {
+        &self.0
+    }
+
     fn version(&self) -> String {
         let digest = digest(&SHA256, self.0.as_bytes());
         URL_SAFE_NO_PAD.encode(digest.as_ref().get(..9).unwrap_or_default())

@@ -24,6 +24,9 @@ const NICENESS: i32 = 19;
 #[derive(Debug)]
 pub(super) struct Hasher {
     jobs: SyncSender<Job>,
+    /// How many were hashed.
+    #[cfg(test)]
+    pub(super) hashed: std::sync::atomic::AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -43,14 +46,21 @@ impl Hasher {
             let queue = Arc::clone(&queue);
             thread::Builder::new().name("hasher".to_owned()).spawn(move || work(&queue))?;
         }
-        Ok(Self { jobs })
+        Ok(Self {
+            jobs,
+            #[cfg(test)]
+            hashed: Default::default(),
+        })
     }
 
     /// Whether the password fits; none where too many wait.
     pub(super) async fn verify(&self, password: Secret, hash: Arc<Hash>) -> Option<bool> {
         let (answer, verdict) = oneshot::channel();
         self.jobs.try_send(Job { password, hash, answer }).ok()?;
-        verdict.await.ok()
+        let verdict = verdict.await.ok()?;
+        #[cfg(test)]
+        self.hashed.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Some(verdict)
     }
 }
 

@@ -43,6 +43,32 @@ async fn a_password_opens_its_own_user_alone() {
 }
 
 #[tokio::test]
+async fn whoever_it_is_a_login_costs_one_hash_of_the_same_cost() {
+    use std::sync::atomic::Ordering;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("users");
+    let text = line(&line("", "ann", "one"), "bob", "two");
+    for (text, users) in [(text.as_str(), "ann bob eve ANN"), ("", "ann")] {
+        fs::write(&path, text).unwrap();
+        let known = Users::open(&path).unwrap();
+        let long = "x".repeat(2_000);
+        for name in users.split(' ').chain([""]) {
+            for password in ["one", "two", "", long.as_str()] {
+                let before = known.hasher.hashed.load(Ordering::Relaxed);
+                // From nowhere, so that nobody is slowed down by their address.
+                let attempt = known.login(name, secret(password), None, LONG).await;
+                let hashes = known.hasher.hashed.load(Ordering::Relaxed) - before;
+                assert_eq!(hashes, 1, "{name:?} {password:?} {attempt:?}");
+            }
+        }
+    }
+    let cost = |hash: &str| hash.rsplitn(3, '$').last().unwrap().to_owned();
+    let ours = Hash::of(&secret("one")).unwrap();
+    assert_eq!(cost(ours.text()), cost(file::nobodys_hash().text()));
+    assert!(cost(ours.text()).starts_with("$argon2id$v=19$m="), "{}", cost(ours.text()));
+}
+
+#[tokio::test]
 async fn right_passwords_that_come_together_all_open() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users");
