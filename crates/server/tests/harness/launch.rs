@@ -98,6 +98,12 @@ impl Launch {
         self
     }
 
+    /// With standard input from there.
+    pub(crate) fn stdin(mut self, from: impl Into<Stdio>) -> Self {
+        self.command.stdin(from);
+        self
+    }
+
     /// As the user nobody, where the test may choose.
     pub(crate) fn as_nobody(mut self) -> Self {
         use std::os::unix::process::CommandExt;

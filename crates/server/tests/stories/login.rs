@@ -1,5 +1,8 @@
 //! The seed's `/login`, and the keys behind its tokens.
 
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+
 use movies_sim::s3::{S3Options, S3Server};
 use serde_json::Value;
 
@@ -311,4 +314,58 @@ fn a_users_file_that_would_become_another_users_stays_as_it_is() {
     add.refuses(&["belongs to another user", "cannot write"]);
     assert_eq!(std::fs::read_to_string(users.path()).unwrap(), before);
     assert_eq!(users.folder().read_dir().unwrap().count(), 1, "nothing is left aside");
+}
+
+/// A terminal, as a person sits before it, with a command on it.
+struct Terminal {
+    screen: File,
+    /// The command's side.
+    tty: File,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        use rustix::fs::{Mode, OFlags, open};
+        use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+        let screen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&screen).unwrap();
+        unlockpt(&screen).unwrap();
+        let name = ptsname(&screen, Vec::new()).unwrap();
+        let tty = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        Self { screen: screen.into(), tty: tty.into() }
+    }
+
+    /// Types a line once the prompt is there and nothing that is typed is shown.
+    fn answers(&mut self, prompt: &str, line: &str, seen: &mut String) {
+        use rustix::termios::{LocalModes, tcgetattr};
+        let mut byte = [0];
+        while !seen.ends_with(prompt) {
+            self.screen.read_exact(&mut byte).unwrap();
+            seen.push(char::from(byte[0]));
+        }
+        wait_until("nothing is shown", || {
+            !tcgetattr(&self.tty).unwrap().local_modes.contains(LocalModes::ECHO)
+        });
+        writeln!(self.screen, "{line}").unwrap();
+    }
+}
+
+#[test]
+fn a_password_is_asked_for_twice_on_a_terminal_and_never_shown() {
+    let users = Users::none();
+    for (again, code) in [("another-password", 1), ("typed-password", 0)] {
+        let mut terminal = Terminal::new();
+        keep_secret(again);
+        // The command asks at the terminal that it belongs to.
+        let command = Launch::through(&["setsid", "--ctty"]).args("user add ann --users");
+        let mut command =
+            command.arg(users.path()).stdin(terminal.tty.try_clone().unwrap()).spawn();
+        let mut seen = String::new();
+        terminal.answers("Password: ", "typed-password", &mut seen);
+        terminal.answers("Again: ", again, &mut seen);
+        assert_eq!(command.wait().code(), Some(code), "{}", command.log());
+        assert!(!seen.contains("typed-password"), "{seen:?}");
+        assert_eq!(users.path().exists(), code == 0, "{}", command.log());
+    }
+    users.serve("memory://").start().login("ann", "typed-password");
 }
