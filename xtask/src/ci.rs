@@ -12,8 +12,8 @@ use crate::background::{Server, listening_on, movies_api};
 use crate::steps::Steps;
 use crate::tidy::readme;
 use crate::{
-    bench, blackbox, chart, check, clients, deny, dist, edge, fuzz, loopback, oidc, openapi, s3,
-    shell, sim, telemetry, tools,
+    bench, blackbox, chart, check, clients, deny, dist, edge, fuzz, login, loopback, oidc, openapi,
+    s3, shell, sim, telemetry, tools,
 };
 
 /// The commands that the README promises, run here to the letter; tidy compares.
@@ -42,7 +42,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     steps.run("conformance on moto", conformance)?;
     steps.run("a role by moto's STS", web_identity)?;
     steps.run("black box on moto", || blackbox::run(&[]))?;
-    steps.run("schemathesis", schemathesis)?;
+    steps.run("schemathesis", || schemathesis(Callers::Everybody))?;
+    steps.run("schemathesis with a token", || schemathesis(Callers::Users))?;
     steps.run("dist", || dist::run(&["--smoke".to_owned()]))?;
     steps.run("clients", || clients::run(&[]))?;
     steps.run("identity providers", || oidc::run(&[]))?;
@@ -132,19 +133,32 @@ fn web_identity() -> Result<()> {
     moto.stop()
 }
 
+/// Who is let in.
+#[derive(Clone, Copy)]
+enum Callers {
+    Everybody,
+    /// Those with a token, which is sent; it is looked at whether those without are refused.
+    Users,
+}
+
 /// The binary against its own description, on data that is thrown away.
-fn schemathesis() -> Result<()> {
+fn schemathesis(callers: Callers) -> Result<()> {
     let folder = shell::empty_scratch("schemathesis")?;
-    let data = folder.join("data");
-    let (server, address) =
-        movies_api(&release_binary()?, &data.to_string_lossy(), &[], folder.join("server.log"))?;
-    let examples = EXAMPLES_MAX.to_string();
-    let verdict = shell::run_command(
-        Command::new(tools::python("schemathesis")?)
-            .args(["--config-file", "xtask/tools/schemathesis.toml"])
-            .args(["run", &format!("http://{address}/openapi.json")])
-            .args(["--max-examples", &examples]),
-    );
+    let (binary, data) = (release_binary()?, folder.join("data"));
+    let variables = match callers {
+        Callers::Everybody => Vec::new(),
+        Callers::Users => login::who_logs_in(&login::users(&binary, &folder, "admin")?).to_vec(),
+    };
+    let log = folder.join("server.log");
+    let (server, address) = movies_api(&binary, &data.to_string_lossy(), &variables, log)?;
+    let mut run = Command::new(tools::python("schemathesis")?);
+    run.args(["--config-file", "xtask/tools/schemathesis.toml"]);
+    run.args(["run", &format!("http://{address}/openapi.json")]);
+    run.args(["--max-examples", &EXAMPLES_MAX.to_string()]);
+    if let Callers::Users = callers {
+        run.args(["--header", &format!("Authorization: Bearer {}", login::token(address)?)]);
+    }
+    let verdict = shell::run_command(&mut run);
     if verdict.is_err() {
         println!("{}", tail(&server.log_text()?));
     }

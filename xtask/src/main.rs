@@ -18,6 +18,7 @@ mod docker;
 mod edge;
 mod fuzz;
 mod k8s;
+mod login;
 mod loopback;
 mod oidc;
 mod openapi;

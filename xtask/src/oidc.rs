@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let movies = Movies { address };
     fs::write(folder.join("movies-origin"), format!("http://{address}"))?;
 
-    let told = tell(&movies, npm, &glewlwyd, &sts, &folder);
+    let told = tell(&movies, npm, glewlwyd, &sts, &folder);
     if told.is_err() {
         println!("{}", server.log_text()?);
     }
@@ -76,7 +76,7 @@ fn providers_file(npm: &NpmProvider, glewlwyd: &Glewlwyd, sts: &Sts) -> String {
 fn tell(
     movies: &Movies,
     npm: NpmProvider,
-    glewlwyd: &Glewlwyd,
+    glewlwyd: Glewlwyd,
     sts: &Sts,
     folder: &Path,
 ) -> Result<()> {
@@ -88,11 +88,17 @@ fn tell(
     let of_npm = npm.token("movies:write")?;
     movies.put("a robot of oidc-provider (RS256)", Some(&of_npm), 201)?;
     movies.put("a robot that may only read", Some(&npm.token("movies:read")?), 403)?;
-    movies.put("a robot of glewlwyd (ES256)", Some(&glewlwyd.token()?), 200)?;
+    let of_glewlwyd = glewlwyd.token()?;
+    movies.put("a robot of glewlwyd (ES256)", Some(&of_glewlwyd), 200)?;
 
     npm.rotate()?;
     movies.put("after a rotation, with the new key", Some(&npm.token("movies:write")?), 200)?;
     movies.put("after a rotation, with the old key", Some(&of_npm), 200)?;
+    glewlwyd.rotate()?;
+    let rotated = glewlwyd.token()?;
+    ensure!(head_of(&rotated) != head_of(&of_glewlwyd), "glewlwyd signs with the old key");
+    movies.put("after a rotation of glewlwyd, with the new key", Some(&rotated), 200)?;
+    movies.put("after a rotation of glewlwyd, with the old key", Some(&of_glewlwyd), 200)?;
 
     in_a_browser(&npm, folder)?;
     log_in_to_aws(movies, sts)?;
@@ -101,7 +107,15 @@ fn tell(
     let unseen = npm.token("movies:write")?;
     npm.server.stop()?;
     movies.put("while oidc-provider is down", Some(&unseen), 200)?;
-    movies.put("of glewlwyd meanwhile", Some(&glewlwyd.token()?), 200)
+    let unseen = glewlwyd.token()?;
+    movies.put("of glewlwyd meanwhile", Some(&glewlwyd.token()?), 200)?;
+    glewlwyd.server.stop()?;
+    movies.put("while glewlwyd is down, too", Some(&unseen), 200)
+}
+
+/// The first part of a token, which names its key.
+fn head_of(token: &str) -> &str {
+    token.split('.').next().unwrap_or_default()
 }
 
 /// The code flow with PKCE; the page stores a movie and says what became of it.
@@ -195,28 +209,34 @@ impl NpmProvider {
 /// Debian's glewlwyd.
 struct Glewlwyd {
     address: SocketAddr,
-    _server: Server,
+    server: Server,
 }
 
 impl Glewlwyd {
     fn start(folder: &Path) -> Result<Self> {
         let address = free_address()?;
         let port = address.port().to_string();
-        let setup = |arguments: &[&str]| {
-            let mut setup = Command::new(tools::python("python")?);
-            shell::run_command(setup.arg(script("glewlwyd.py")).args(arguments))
-        };
-        setup(&["prepare", &folder.to_string_lossy(), &port])?;
+        Self::ask(&["prepare", &folder.to_string_lossy(), &port])?;
         let mut glewlwyd = Command::new("glewlwyd");
         glewlwyd.arg(format!("--config-file={}", folder.join("glewlwyd.conf").display()));
         let mut server = Server::start("glewlwyd", &glewlwyd, folder.join("glewlwyd.log"))?;
         server.accepting(address)?;
-        setup(&["set-up", &port])?;
-        Ok(Self { address, _server: server })
+        Self::ask(&["set-up", &port])?;
+        Ok(Self { address, server })
+    }
+
+    fn ask(arguments: &[&str]) -> Result<()> {
+        let mut script_of_it = Command::new(tools::python("python")?);
+        shell::run_command(script_of_it.arg(script("glewlwyd.py")).args(arguments))
     }
 
     fn issuer(&self) -> String {
         format!("http://{}/api/oidc", self.address)
+    }
+
+    /// Signs with a new key from now on.
+    fn rotate(&self) -> Result<()> {
+        Self::ask(&["rotate", &self.address.port().to_string()])
     }
 
     fn token(&self) -> Result<String> {

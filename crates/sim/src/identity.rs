@@ -294,32 +294,26 @@ impl Key {
     #[must_use]
     pub fn jwk(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let mut jwk = json!({"alg": self.alg, "use": "sig", "kid": self.kid});
-        let members = match &self.pair {
+        let (alg, kid) = (self.alg, &self.kid);
+        match &self.pair {
             Pair::Ecdsa(pair) => {
                 // A byte that says "uncompressed", and the coordinates.
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
                 let (x, y) = point.split_at(point.len() / 2);
                 let crv = if x.len() == 32 { "P-256" } else { "P-384" };
-                vec![
-                    ("kty", "EC".to_owned()),
-                    ("crv", crv.to_owned()),
-                    ("x", text(x)),
-                    ("y", text(y)),
-                ]
+                let (x, y) = (text(x), text(y));
+                json!({"kty": "EC", "crv": crv, "alg": alg, "use": "sig", "kid": kid, "x": x, "y": y})
             }
             Pair::Ed25519(pair) => {
                 let x = text(pair.public_key().as_ref());
-                vec![("kty", "OKP".to_owned()), ("crv", "Ed25519".to_owned()), ("x", x)]
+                json!({"kty": "OKP", "crv": "Ed25519", "alg": alg, "use": "sig", "kid": kid, "x": x})
             }
             Pair::Rsa(pair, _) => {
                 let public = PublicKeyComponents::<Vec<u8>>::from(pair.public());
-                vec![("kty", "RSA".to_owned()), ("n", text(&public.n)), ("e", text(&public.e))]
+                let (n, e) = (text(&public.n), text(&public.e));
+                json!({"kty": "RSA", "alg": alg, "use": "sig", "kid": kid, "n": n, "e": e})
             }
-        };
-        let members = members.into_iter().map(|(name, value)| (name.to_owned(), value.into()));
-        jwk.as_object_mut().expect("it is one").extend(members);
-        jwk
+        }
     }
 
     /// What a header of its tokens says.

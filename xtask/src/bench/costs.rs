@@ -10,9 +10,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{catalogue, logins};
+use super::catalogue;
 use crate::background::{Server, listening_on};
-use crate::shell;
+use crate::{login, shell};
 
 const FEW: u64 = 100;
 const MANY: u64 = 1_100;
@@ -37,15 +37,22 @@ struct Totals {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Read,
-    /// By somebody whose token is looked at.
-    ReadWithToken,
+    /// By somebody whose token is looked at; with so many roles besides, which stand in it.
+    ReadWithToken {
+        roles: usize,
+    },
     Write,
 }
 
 pub(super) fn measure(binary: &Path) -> Result<Vec<Cost>> {
     let operations = [
         ("one movie by query", Operation::Read),
-        ("the same with a token", Operation::ReadWithToken),
+        ("the same with a token", Operation::ReadWithToken { roles: 0 }),
+        // What was verified is found by a digest, whoever issued it: its length is what counts.
+        (
+            "the same with a token of 1 KiB, as others issue them",
+            Operation::ReadWithToken { roles: 11 },
+        ),
         ("one PUT, alone", Operation::Write),
     ];
     operations
@@ -72,20 +79,24 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
     command.arg(binary).args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(&data);
-    if operation == Operation::ReadWithToken {
-        command.envs(logins::who_logs_in(&logins::users(binary, &folder)?));
+    if let Operation::ReadWithToken { roles } = operation {
+        let more = (0..roles).map(|number| format!(",writer:press-{number:02}.json"));
+        let roles = more.fold("reader".to_owned(), |all, one| all + &one);
+        command.envs(login::who_logs_in(&login::users(binary, &folder, &roles)?));
     }
     let mut server = Server::start("valgrind", &command, folder.join("server.log"))?;
     let address = server.wait_for(listening_on)?;
     // curl counts for us, over one connection.
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--output", "/dev/null"]);
-    if operation == Operation::ReadWithToken {
-        curl.args(["-H", &format!("Authorization: Bearer {}", logins::token(address)?)]);
+    if let Operation::ReadWithToken { .. } = operation {
+        let token = login::token(address)?;
+        println!("a token of {} bytes", token.len());
+        curl.args(["-H", &format!("Authorization: Bearer {token}")]);
     }
     match operation {
         // The server ignores parameters that start with an underscore.
-        Operation::Read | Operation::ReadWithToken => {
+        Operation::Read | Operation::ReadWithToken { .. } => {
             curl.arg(format!("http://{address}{}&_=[1-{count}]", catalogue::QUERY))
         }
         Operation::Write => curl

@@ -2,18 +2,16 @@
 //! guessers to wait must take no time from readers.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
 
 use super::load::{self, Load, Round};
 use super::{Plan, catalogue};
-use crate::background::{add_user, movies_api};
-use crate::{loopback, shell};
+use crate::background::movies_api;
+use crate::login::{PASSWORD, token, users, who_logs_in};
+use crate::shell;
 
-const USER: &str = "testuser";
-const PASSWORD: &str = "testpassword";
 /// Of the readers.
 const CONNECTIONS: u32 = 32;
 /// Of those who log in.
@@ -37,7 +35,7 @@ pub(super) fn measure(binary: &Path, plan: Plan) -> Result<Vec<Storm>> {
     let data = folder.join("data");
     fs::create_dir(&data)?;
     fs::write(data.join("movies.json"), catalogue::json())?;
-    let users = users(binary, &folder)?;
+    let users = users(binary, &folder, "reader")?;
     let (server, address) =
         movies_api(binary, &data.to_string_lossy(), &who_logs_in(&users), folder.join("log"))?;
     let header = format!("Authorization: Bearer {}", token(address)?);
@@ -63,27 +61,4 @@ pub(super) fn measure(binary: &Path, plan: Plan) -> Result<Vec<Storm>> {
     }
     server.stop()?;
     Ok(storms)
-}
-
-/// A file with the one user.
-pub(super) fn users(binary: &Path, folder: &Path) -> Result<PathBuf> {
-    let users = folder.join("users");
-    add_user(binary, &users, (USER, PASSWORD), "reader")?;
-    Ok(users)
-}
-
-/// The variables of a server that knows those users.
-pub(super) fn who_logs_in(users: &Path) -> [(String, String); 2] {
-    let users = users.to_string_lossy();
-    [("MOVIES_AUTH", "users"), ("MOVIES_USERS", &*users)]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-}
-
-/// The user's token.
-pub(super) fn token(address: std::net::SocketAddr) -> Result<String> {
-    let body = format!(r#"{{"username":"{USER}","password":"{PASSWORD}"}}"#);
-    let answer = loopback::request(address, "POST", "/login", body.as_bytes())?;
-    let answer: Value = serde_json::from_slice(&answer)?;
-    let token = answer.get("access_token").and_then(Value::as_str);
-    Ok(token.context("a login without a token")?.to_owned())
 }

@@ -2,6 +2,7 @@
 
     python glewlwyd.py prepare FOLDER PORT   its database and its configuration
     python glewlwyd.py set-up PORT           its plugin, its key, a scope and a robot, through its API
+    python glewlwyd.py rotate PORT           another key, which signs from now on; the old one stays
 """
 
 import base64
@@ -44,36 +45,48 @@ database = {{ type = "sqlite3"; path = "{folder}/glewlwyd.db"; }};
 """)
 
 
-def key():
+def key(name):
     def part(number):
         return base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
 
     private = ec.generate_private_key(ec.SECP256R1()).private_numbers()
     public = private.public_numbers
     return {
-        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "of glewlwyd",
+        "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": name,
         "x": part(public.x), "y": part(public.y), "d": part(private.private_value),
     }
 
 
-def set_up(port):
+def as_admin(port):
+    """What sends requests to the API, logged in."""
     session = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
 
-    def post(path, body):
+    def send(method, path, body=None):
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/api/{path}", json.dumps(body).encode(),
+            f"http://127.0.0.1:{port}/api/{path}",
+            None if body is None else json.dumps(body).encode(),
             {"Content-Type": "application/json"},
+            method=method,
         )
-        session.open(request).read()
+        return session.open(request).read()
 
     # As the schema makes it.
-    post("auth/", {"username": "admin", "password": "password"})
+    send("POST", "auth/", {"username": "admin", "password": "password"})
+    return send
+
+
+def set_up(port):
+    send = as_admin(port)
+
+    def post(path, body):
+        send("POST", path, body)
+
     post("scope", {"name": SCOPE, "password_required": False, "scheme": {}})
     post("mod/plugin", {
         "module": "oidc", "name": "oidc", "display_name": "movies", "enabled": True,
         "parameters": {
             "iss": f"http://127.0.0.1:{port}/api/oidc",
-            "jwks-private": json.dumps({"keys": [key()]}), "default-kid": "of glewlwyd",
+            "jwks-private": json.dumps({"keys": [key("of glewlwyd")]}), "default-kid": "of glewlwyd",
             "jwks-show": True, "allow-non-oidc": True, "auth-type-client-enabled": True,
             "access-token-duration": 3600, "refresh-token-duration": 3600, "code-duration": 600,
         },
@@ -86,7 +99,16 @@ def set_up(port):
     })
 
 
-if sys.argv[1] == "prepare":
-    prepare(*sys.argv[2:])
-else:
-    set_up(sys.argv[2])
+def rotate(port):
+    send = as_admin(port)
+    plugin = json.loads(send("GET", "mod/plugin/oidc"))
+    parameters, new = plugin["parameters"], key("of glewlwyd, second")
+    old = json.loads(parameters["jwks-private"])["keys"]
+    parameters["jwks-private"] = json.dumps({"keys": [new, *old]})
+    parameters["default-kid"] = new["kid"]
+    send("PUT", "mod/plugin/oidc", plugin)
+    # It reads its keys when it begins.
+    send("PUT", "mod/plugin/oidc/reset")
+
+
+{"prepare": prepare, "set-up": set_up, "rotate": rotate}[sys.argv[1]](*sys.argv[2:])

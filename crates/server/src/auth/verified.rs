@@ -2,11 +2,12 @@
 //! signature costs more than the request.
 
 use std::collections::HashMap;
-use std::hash::Hasher as _;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{PoisonError, RwLock};
 
+use polyval::Polyval;
+use polyval::universal_hash::UniversalHash as _;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 use super::caller::Caller;
 
@@ -18,16 +19,40 @@ const AGE_SECONDS_MAX: u64 = 10 * 60;
 /// Readers of different parts do not wait for one another.
 const PARTS: usize = 16;
 
-/// Which token: a keyed 128-bit digest (SipHash-1-3: a third of BLAKE3's instructions, and the check
-/// is on the path of every read). The key is this process's own and random and no digest is ever
-/// shown, so nobody can look for a second token with the digest of one that was verified; and what
-/// is remembered is no token.
+/// Which token: a keyed 128-bit digest by POLYVAL (RFC 8452, section 3), a universal hash. The check
+/// is on the path of every read, and processors multiply so by themselves: an instruction a byte,
+/// where SipHash-1-3 takes four. A universal hash alone is no MAC, as who sees its values can find the key; but the
+/// key is this process's own and random and no digest is ever shown, so nobody can look for a second
+/// token with the digest of one that was verified. And what is remembered is no token.
 pub(crate) type Digest = u128;
 
 /// Who was found to call with which token, until it expires. Bounded.
 pub(crate) struct Verified {
-    key: (u64, u64),
-    parts: [RwLock<HashMap<Digest, Entry>>; PARTS],
+    /// With its key, and nothing hashed yet.
+    keyed: Polyval,
+    parts: [RwLock<Part>; PARTS],
+}
+
+type Part = HashMap<Digest, Entry, BuildHasherDefault<Half>>;
+
+/// Half of a digest is as good as a hash of it: nobody can choose digests.
+#[derive(Default)]
+struct Half(u64);
+
+impl Hasher for Half {
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("only digests are keys of these maps");
+    }
+
+    fn write_u128(&mut self, digest: u128) {
+        // The last bits of the other half choose the part.
+        let [a, b, c, d, e, f, g, h, ..] = digest.to_be_bytes();
+        self.0 = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 struct Entry {
@@ -42,15 +67,15 @@ impl Verified {
     pub(crate) fn new() -> Self {
         let mut key = [0; 16];
         SystemRandom::new().fill(&mut key).expect("the system has random numbers");
-        let (one, other) = key.split_at(8);
-        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-        Self { key: (half(one), half(other)), parts: std::array::from_fn(|_| RwLock::default()) }
+        Self { keyed: Polyval::new(&key.into()), parts: std::array::from_fn(|_| RwLock::default()) }
     }
 
     pub(crate) fn digest(&self, token: &[u8]) -> Digest {
-        let mut hasher = SipHasher13::new_with_keys(self.key.0, self.key.1);
-        hasher.write(token);
-        hasher.finish128().as_u128()
+        let mut hash = self.keyed.clone();
+        hash.update_padded(token);
+        // Or the padding would count as a part of it.
+        hash.update(&[(token.len() as u128).to_le_bytes().into()]);
+        u128::from_le_bytes(hash.finalize().into())
     }
 
     /// Who called with this token, if that was found in this epoch and the token still holds.
@@ -75,7 +100,7 @@ impl Verified {
         part.insert(token, Entry { caller, until, epoch });
     }
 
-    fn part(&self, token: Digest) -> &RwLock<HashMap<Digest, Entry>> {
+    fn part(&self, token: Digest) -> &RwLock<Part> {
         let index = usize::try_from(token % PARTS as u128).unwrap_or_default();
         self.parts.get(index).expect("a remainder is less than what it was divided by")
     }
@@ -96,6 +121,24 @@ mod tests {
         Caller::known(name.into(), Grants::everywhere(Role::Reader))
     }
 
+    /// RFC 8452, appendix A, without its lengths: what is called the digest is what the standard says.
+    #[test]
+    fn a_digest_is_that_of_the_standard_s_example() {
+        let number = |hex: &str| u128::from_str_radix(hex, 16).unwrap().to_be_bytes();
+        let mut verified = Verified::new();
+        verified.keyed = Polyval::new(&number("25629347589242761d31f826ba4b757b").into());
+        let mut hash = verified.keyed.clone();
+        let blocks = ["4f4f95668c83dfb6401762bb2d01a262", "d1a24ddd2721d006bbe45f20d3c9f362"];
+        for block in blocks {
+            hash.update_padded(&number(block));
+        }
+        let expected = number("f7a3b47b846119fae5b7866cf5e5b77e");
+        assert_eq!(<[u8; 16]>::from(hash.finalize()), expected);
+        // A length behind it makes it another one.
+        let whole = blocks.map(number).concat();
+        assert_ne!(verified.digest(&whole), u128::from_le_bytes(expected));
+    }
+
     #[test]
     fn a_token_is_known_until_it_expires_or_something_changes() {
         let verified = Verified::new();
@@ -105,7 +148,9 @@ mod tests {
         assert!(known(token, 7, 99));
         assert!(!known(token, 7, 100));
         assert!(!known(token, 8, 99));
-        assert!(!known(verified.digest(b"a.b.d"), 7, 99));
+        for other in [&b"a.b.d"[..], b"a.b.c\0", b"a.b", b"", b"a.b.c a.b.c a.b.c"] {
+            assert!(!known(verified.digest(other), 7, 99), "{other:?}");
+        }
         assert_ne!(Verified::new().digest(b"a.b.c"), token, "every process has a key of its own");
     }
 
