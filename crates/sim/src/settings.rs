@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use movies_store::{CheckpointOptions, Options, Reach};
+use movies_store::{CheckpointOptions, Options};
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt};
 
@@ -90,9 +90,6 @@ impl Settings {
         };
         let mut pick = |from: &[u64]| from.choose(rng).copied().unwrap_or_default();
         settings.options.adopt = some(pick(&[0, 500, 5_000]));
-        // So that a short log is as long as it matters.
-        let commits_max = pick(&[5, 20, 10_000]);
-        settings.options.edit_reach = Reach { commits_max, seen_enough: narrow(pick(&[3, 32])) };
         // Where nobody adopts, an edit stays in the way of publication.
         settings.editor =
             some(pick(&[0, 2_000, 20_000])).filter(|_| settings.options.adopt.is_some());

@@ -137,7 +137,10 @@ pub(super) async fn compare(
     candidates.retain(|other| other.is_as_near_as(&nearest, &edit));
     let (mut best, mut older) = match past.end {
         End::Seen | End::Birth => (nearest, None),
-        End::Drop | End::Unknown => among_checkpoints(log, state, &past, &edit, nearest).await?,
+        End::Drop | End::Unknown => {
+            let (best, older) = among_checkpoints(log, state, &past, &edit, nearest).await?;
+            (best, Some(older))
+        }
     };
     if !best.is_related(&edit) {
         // It has little in common with any.
@@ -160,18 +163,18 @@ pub(super) async fn compare(
     Ok(Ok(best.compared(&edit, &past, &candidates, older.as_ref(), now)))
 }
 
-/// The nearest of `best` and the checkpoints from before what the log tells; and the next older one,
-/// where a version between them may be nearer still.
+/// The nearest of `best` and the checkpoints from before what the log tells; and the next older one:
+/// a version between them may be nearer still.
 async fn among_checkpoints(
     log: &Log,
     state: &State,
     past: &Past,
     edit: &Arc<Edit>,
     mut best: Candidate,
-) -> Result<(Candidate, Option<Snapshot>)> {
+) -> Result<(Candidate, Snapshot)> {
     let shown = state.file().map_or(Seq::ZERO, |file| file.seq);
     let mut checkpoints = Checkpoints::before(log, past.begins).await?;
-    let (mut older, mut is_certain) = (None, past.end == End::Drop);
+    let mut older = None;
     while let Some((seq, movies)) = checkpoints.next(log, state).await {
         let most = if best.is_related(edit) { best.distance.changes } else { usize::MAX };
         let distance = distance_from(log, edit, &movies, most).await;
@@ -181,12 +184,12 @@ async fn among_checkpoints(
             // Of two alike the older: what was opened may be older still.
             .filter(|candidate| candidate.remoteness(edit) <= best.remoteness(edit));
         match candidate {
-            Some(candidate) => (best, older, is_certain) = (candidate, None, false),
+            Some(candidate) => (best, older) = (candidate, None),
             None if older.is_none() => older = Some(movies),
             None => {}
         }
     }
-    Ok((best, (!is_certain).then(|| older.unwrap_or_default())))
+    Ok((best, older.unwrap_or_default()))
 }
 
 async fn distance_from(
