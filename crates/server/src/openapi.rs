@@ -184,8 +184,14 @@ pub(crate) struct ReadHeaders {
     if_modified_since: Option<String>,
     /// A version that the answer must have seen, as `Movies-Version` told it; 503 where there is none
     /// as late. Reads own writes on any replica, also where reads may be old.
-    #[param(required = false, nullable = false, rename = "Movies-Min-Version", minimum = 0)]
-    movies_min_version: Option<u64>,
+    #[param(
+        required = false,
+        nullable = false,
+        rename = "Movies-Min-Version",
+        pattern = "^[0-9]{1,19}$",
+        example = "42"
+    )]
+    movies_min_version: Option<String>,
 }
 
 /// Preconditions of a write to a movie, and how it is answered.
