@@ -3,6 +3,7 @@
 pub mod app;
 mod audit;
 pub mod auth;
+mod calling;
 pub mod cli;
 pub mod config;
 mod http;

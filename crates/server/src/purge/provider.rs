@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use anyhow::{Context as _, anyhow};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use jiff::Timestamp;
 use reqwest::{Client, Response};
@@ -21,13 +21,12 @@ use super::edgegrid::{Credentials, Signable};
 use super::place::{Call, Network, Place, Template};
 use crate::app::CacheTag;
 use crate::auth::Secret;
+use crate::calling::{hidden, retry_after, why};
 
 /// The most tags of a call; every provider takes them.
 pub(super) const CALL_MAX: usize = 100;
 /// How long a call may take, all in all.
 const CALL_TIME_MAX: Duration = Duration::from_secs(5);
-/// The longest pause that a provider may ask for.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// The longest answer that is looked into.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
@@ -203,15 +202,6 @@ fn akamai_path(network: Network) -> String {
     format!("/ccu/v3/delete/tag/{}", network.as_str())
 }
 
-/// A header that no log shows.
-fn hidden(text: &str) -> anyhow::Result<HeaderValue> {
-    let Ok(mut value) = HeaderValue::try_from(text) else {
-        bail!("the token holds what no header can");
-    };
-    value.set_sensitive(true);
-    Ok(value)
-}
-
 /// Cloudflare says in the body, too, whether it did it.
 async fn success(mut answer: Response) -> Answer {
     let mut body = Vec::new();
@@ -233,40 +223,9 @@ async fn success(mut answer: Response) -> Answer {
     }
 }
 
-/// RFC 9110, section 10.2.3: seconds or a date.
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let pause = text.parse().ok().map(Duration::from_secs).or_else(|| {
-        let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-        Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
-    });
-    pause.map(|pause| pause.min(RETRY_AFTER_MAX))
-}
-
-/// Without the URL, in which something secret may stand.
-fn why(error: reqwest::Error) -> String {
-    crate::auth::causes(&error.without_url())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pause_is_seconds_or_a_date_and_has_an_end() {
-        let now = "2015-10-21T07:28:00Z".parse().unwrap();
-        let pause = |text: &'static str| {
-            let value = HeaderValue::from_static(text);
-            retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]), now).map(|p| p.as_secs())
-        };
-        assert_eq!(pause("7"), Some(7));
-        assert_eq!(pause("Wed, 21 Oct 2015 07:28:30 GMT"), Some(30));
-        assert_eq!(pause("Wed, 21 Oct 2015 07:00:00 GMT"), Some(0));
-        assert_eq!(pause("86400"), Some(300));
-        for odd in ["", "soon", "-1"] {
-            assert_eq!(pause(odd), None, "{odd}");
-        }
-    }
 
     #[test]
     fn a_token_is_never_printed() {

@@ -19,6 +19,7 @@ use super::Purges;
 use super::provider::{Answer, Provider, Target};
 use crate::app::CacheTag;
 use crate::auth::{Secret, Watched, variable};
+use crate::calling;
 
 /// The variable that holds the token itself: orchestrators hand secrets over so.
 const TOKEN: &str = "MOVIES_PURGE_TOKEN";
@@ -26,9 +27,6 @@ const TOKEN: &str = "MOVIES_PURGE_TOKEN";
 const ROUND: Duration = Duration::from_secs(1);
 /// The calls of a round that are under way at once.
 const CALLS_AT_ONCE: usize = 4;
-/// The pause after a failure; it doubles up to the other.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-const PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How long what still waits may take at the end.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -210,7 +208,7 @@ impl Sender {
             Answer::Refused(why) => (why, None),
             Answer::Failed(why, pause) => (why, pause),
         };
-        let pause = pause(self.failures, asked, dice());
+        let pause = calling::pause(self.failures, asked);
         self.failures = self.failures.saturating_add(1);
         self.next = Instant::now() + pause;
         let waiting = self.purges.waiting().len();
@@ -245,17 +243,4 @@ impl Purges {
             self.waiting().purged(tags);
         }
     }
-}
-
-/// Longer after each failure, and never the same on two replicas. A pause that was asked for is kept
-/// to.
-pub(super) fn pause(failures: u32, asked: Option<Duration>, dice: u8) -> Duration {
-    let whole = PAUSE_MIN.saturating_mul(1 << failures.min(10)).min(PAUSE_MAX);
-    let jittered = |whole: Duration| whole / 2 + whole * u32::from(dice) / 2 / u32::from(u8::MAX);
-    asked.map_or_else(|| jittered(whole), |asked| asked + jittered(PAUSE_MIN))
-}
-
-/// Where there are no random numbers, the longest pause.
-fn dice() -> u8 {
-    crate::auth::random().map_or(u8::MAX, |[dice]: [u8; 1]| dice)
 }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::{advance, sleep, sleep_until};
 
 use super::provider::{Answer, CALL_MAX};
-use super::sending::{Sender, pause};
+use super::sending::Sender;
 use super::waiting::{ROUND_MAX, WAITING_MAX};
 use super::*;
 
@@ -253,14 +253,6 @@ async fn a_dead_endpoint_takes_bounded_memory_and_every_change_is_covered() {
         assert!(purged.contains(&CacheTag::lists(collection)));
         assert!(purged.contains(&CacheTag::movies(collection)));
     }
-}
-
-#[test]
-fn a_pause_is_jittered_and_what_was_asked_for_is_its_least() {
-    assert_eq!(pause(0, None, 0), SECOND / 2);
-    assert_eq!(pause(0, None, 255), SECOND);
-    assert_eq!(pause(40, None, 255), 60 * SECOND);
-    assert_eq!(pause(40, Some(7 * SECOND), 0), 7 * SECOND + SECOND / 2);
 }
 
 /// What happens to a queue.
