@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::key::{BatchId, LogId, Timestamp};
+use crate::spans::{SpanId, TraceId};
 
 /// The world outside, for one replica. Cheap to clone.
 #[derive(Clone)]
@@ -201,6 +202,15 @@ impl Env {
 
     pub(crate) fn batch_id(&self) -> BatchId {
         BatchId(self.uuid())
+    }
+
+    /// A random one, so that it is none of zeros as good as always; those name nothing.
+    pub(crate) fn trace_id(&self) -> TraceId {
+        TraceId(self.with_rng(|rng| rng.random()))
+    }
+
+    pub(crate) fn span_id(&self) -> SpanId {
+        SpanId(self.with_rng(|rng| rng.random()))
     }
 
     /// A random (version 4) UUID.

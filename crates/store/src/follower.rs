@@ -19,10 +19,28 @@ use crate::error::Result;
 use crate::key::Seq;
 use crate::log::{self, Log};
 use crate::meters::Meters;
+use crate::spans::{self, OpenSpan, Parent};
 use crate::state::State;
 
 /// A reader that waits for a proof that the state is current.
-pub(crate) type ProbeWaiter = oneshot::Sender<Result<Arc<State>>>;
+#[derive(Debug)]
+pub(crate) struct ProbeWaiter {
+    pub(crate) reply: oneshot::Sender<Result<Arc<State>>>,
+    /// Its time until the answer, where it is traced.
+    pub(crate) wait: Option<OpenSpan>,
+}
+
+impl ProbeWaiter {
+    fn is_gone(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    /// A reader that is gone does not mind.
+    fn answer(self, answer: Result<Arc<State>>) {
+        drop(self.wait);
+        let _ = self.reply.send(answer);
+    }
+}
 
 /// What one read of the tail brought.
 pub(crate) struct Window {
@@ -115,8 +133,15 @@ impl Follower {
     }
 
     /// Begins a read behind `tail` if somebody wants one and none is under way. `settle`: the
-    /// committer wants to know what stands there.
-    pub(crate) fn begin(&mut self, log: &Log, tail: Seq, settle: bool, now: Instant) {
+    /// committer wants to know what stands there, for this commit where it is traced.
+    pub(crate) fn begin(
+        &mut self,
+        log: &Log,
+        tail: Seq,
+        settle: bool,
+        commit: Option<&Parent>,
+        now: Instant,
+    ) {
         while let Ok(waiter) = self.arrivals.try_recv() {
             self.add(waiter);
         }
@@ -131,8 +156,12 @@ impl Follower {
         self.joined.append(&mut self.waiting);
         self.next_poll = now + log.env().jittered(self.poll);
         let (log, from, count) = (log.clone(), tail.next(), self.next_count);
+        let waits = self.joined.iter_mut().filter_map(|waiter| waiter.wait.as_mut());
+        let span = spans::probe_of(commit, waits);
         self.read = Some(Box::pin(async move {
-            let reads = log.read_window(from, count).await;
+            let traced = span.as_ref().map(OpenSpan::parent);
+            let reads = spans::within(traced, log.read_window(from, count)).await;
+            drop(span);
             Window { from, count, reads, began: now, settles: settle }
         }));
     }
@@ -149,8 +178,8 @@ impl Follower {
         let pause = self.backoff.pause();
         // What was too much at once may come one by one; who has given up is forgotten.
         self.next_count = 1;
-        self.joined.retain(|waiter| !waiter.is_closed());
-        self.waiting.retain(|waiter| !waiter.is_closed());
+        self.joined.retain(|waiter| !waiter.is_gone());
+        self.waiting.retain(|waiter| !waiter.is_gone());
         self.not_before = log.env().instant() + log.env().jittered(pause);
         if failure.is_final {
             let error = failure.clone().into_error("read", log.object(tail.next()));
@@ -169,8 +198,7 @@ impl Follower {
     /// The create succeeded.
     pub(crate) fn covered(&mut self, state: &Arc<State>) {
         for waiter in self.covered.drain(..) {
-            // A reader that is gone does not mind.
-            let _ = waiter.send(Ok(Arc::clone(state)));
+            waiter.answer(Ok(Arc::clone(state)));
         }
     }
 
@@ -192,8 +220,7 @@ impl Follower {
 
     fn answer(&mut self, answer: &Result<Arc<State>>) {
         for waiter in self.joined.drain(..) {
-            // A reader that is gone does not mind.
-            let _ = waiter.send(answer.clone());
+            waiter.answer(answer.clone());
         }
     }
 

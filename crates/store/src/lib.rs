@@ -17,7 +17,7 @@
 //! | `publish` | the published file: one JSON array that anybody may read |
 //! | `aside` | copies of what people wrote there |
 //! | [`history`], [`mod@check`], [`mod@prune`] | a log seen, verified and thinned from outside |
-//! | [`meters`] | what is counted, for whoever shows it |
+//! | [`meters`], [`spans`] | what is counted, and the steps of traced requests, for whoever shows them |
 //! | [`invariants`] | what must hold, each as one function |
 //!
 //! This crate knows no HTTP service and reads no clock but through [`Env`].
@@ -56,6 +56,7 @@ pub mod movie;
 pub mod page;
 pub mod prune;
 pub mod snapshot;
+pub mod spans;
 
 mod aside;
 mod backoff;

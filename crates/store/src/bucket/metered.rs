@@ -1,5 +1,5 @@
-//! Counts the requests to a bucket: what was asked, what came of it, how long it took. Never
-//! changes one.
+//! Counts the requests to a bucket, and makes spans of traced ones: what was asked, what came of it,
+//! how long it took. Never changes one.
 
 use std::fmt;
 use std::ops::Range;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::Failure;
 use crate::meters::{Counter, Histogram};
+use crate::spans::{self, OpenSpan, SpanKind};
 
 /// What is asked of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +157,12 @@ impl Calls {
     }
 }
 
+/// The kinds of objects of a log, by the folder that they lie in.
+const LOG_OBJECTS: [&str; 4] = ["commit", "checkpoint", "page", "aside"];
+
 /// A request under way. Dropped before its end, it was abandoned.
 struct Call {
+    span: Option<OpenSpan>,
     calls: Arc<Calls>,
     verb: Verb,
     began: Instant,
@@ -189,6 +194,13 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if let Some(span) = &mut self.span {
+            span.set("movies.bucket.outcome", self.outcome.name());
+            if matches!(self.outcome, CallOutcome::Refused | CallOutcome::Failed) {
+                span.set("error.type", self.outcome.name());
+                span.fail();
+            }
+        }
         let Some(tally) = self.calls.0.get(self.verb as usize) else { return };
         if let Some(count) = tally.outcomes.get(self.outcome as usize) {
             count.increase();
@@ -209,10 +221,26 @@ impl Metered {
         Self { inner, calls }
     }
 
-    fn call(&self, verb: Verb) -> Call {
+    fn call(&self, verb: Verb, at: Option<&Path>) -> Call {
         let calls = Arc::clone(&self.calls);
-        Call { calls, verb, began: Instant::now(), outcome: CallOutcome::Abandoned }
+        let span = spans::current().map(|parent| {
+            let mut span = parent.begin(SpanKind::Client, format!("bucket {}", verb.name()));
+            span.set("movies.bucket.verb", verb.name());
+            span.set("movies.bucket.object", at.map_or("many", kind));
+            span.set("movies.bucket.attempt", parent.attempt());
+            span
+        });
+        Call { span, calls, verb, began: Instant::now(), outcome: CallOutcome::Abandoned }
     }
+}
+
+/// What kind of object it is; never its name.
+fn kind(at: &Path) -> &'static str {
+    let mut parts = at.as_ref().rsplit('/').skip(1);
+    let (folder, log) = (parts.next(), parts.next());
+    let is_of_a_log = log.is_some_and(|log| log.ends_with(".log"));
+    let known = LOG_OBJECTS.into_iter().find(|kind| is_of_a_log && folder == Some(kind));
+    known.unwrap_or("file")
 }
 
 impl fmt::Display for Metered {
@@ -225,11 +253,12 @@ impl fmt::Display for Metered {
 #[async_trait]
 impl ObjectStore for Metered {
     async fn put_opts(&self, at: &Path, payload: PutPayload, how: PutOptions) -> Result<PutResult> {
-        let call = self.call(match how.mode {
+        let verb = match how.mode {
             PutMode::Create => Verb::Create,
             PutMode::Update(_) => Verb::Replace,
             PutMode::Overwrite => Verb::Put,
-        });
+        };
+        let call = self.call(verb, Some(at));
         call.end(self.inner.put_opts(at, payload, how).await)
     }
 
@@ -238,27 +267,27 @@ impl ObjectStore for Metered {
         at: &Path,
         how: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.call(Verb::Put).end(self.inner.put_multipart_opts(at, how).await)
+        self.call(Verb::Put, Some(at)).end(self.inner.put_multipart_opts(at, how).await)
     }
 
     async fn get_opts(&self, at: &Path, how: GetOptions) -> Result<GetResult> {
-        let call = self.call(if how.head { Verb::Head } else { Verb::Get });
+        let call = self.call(if how.head { Verb::Head } else { Verb::Get }, Some(at));
         call.end(self.inner.get_opts(at, how).await)
     }
 
     async fn get_ranges(&self, at: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.call(Verb::Get).end(self.inner.get_ranges(at, ranges).await)
+        self.call(Verb::Get, Some(at)).end(self.inner.get_ranges(at, ranges).await)
     }
 
     fn delete_stream(
         &self,
         paths: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.call(Verb::Delete).watch(self.inner.delete_stream(paths))
+        self.call(Verb::Delete, None).watch(self.inner.delete_stream(paths))
     }
 
     fn list(&self, below: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.call(Verb::List).watch(self.inner.list(below))
+        self.call(Verb::List, None).watch(self.inner.list(below))
     }
 
     fn list_with_offset(
@@ -266,19 +295,19 @@ impl ObjectStore for Metered {
         below: Option<&Path>,
         after: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.call(Verb::List).watch(self.inner.list_with_offset(below, after))
+        self.call(Verb::List, None).watch(self.inner.list_with_offset(below, after))
     }
 
     async fn list_with_delimiter(&self, below: Option<&Path>) -> Result<ListResult> {
-        self.call(Verb::List).end(self.inner.list_with_delimiter(below).await)
+        self.call(Verb::List, None).end(self.inner.list_with_delimiter(below).await)
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, how: CopyOptions) -> Result<()> {
-        self.call(Verb::Copy).end(self.inner.copy_opts(from, to, how).await)
+        self.call(Verb::Copy, Some(from)).end(self.inner.copy_opts(from, to, how).await)
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, how: RenameOptions) -> Result<()> {
-        self.call(Verb::Copy).end(self.inner.rename_opts(from, to, how).await)
+        self.call(Verb::Copy, Some(from)).end(self.inner.rename_opts(from, to, how).await)
     }
 }
 

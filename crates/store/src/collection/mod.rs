@@ -21,6 +21,7 @@ use crate::key::{BatchId, CollectionName, Seq};
 use crate::log::Log;
 use crate::meters::Meters;
 use crate::publish::{Publication, Publisher};
+use crate::spans;
 use crate::state::State;
 use crate::store::Options;
 
@@ -323,7 +324,8 @@ impl Collection {
         }
         let (reply, answer) = oneshot::channel();
         let claim = Arc::new(Claim::default());
-        let submission = Submission { group, bytes, claim: Arc::clone(&claim), reply };
+        let wait = spans::wait("queue");
+        let submission = Submission { group, bytes, claim: Arc::clone(&claim), wait, reply };
         match self.inner.submissions.try_send(submission) {
             Ok(()) => Ok((claim, answer)),
             Err(error) => {

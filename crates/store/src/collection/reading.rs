@@ -8,7 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::{Collection, Inner};
 use crate::env::Mutant;
 use crate::error::{Error, Result};
+use crate::follower::ProbeWaiter;
 use crate::pins::{Pin, Pins};
+use crate::spans;
 use crate::state::State;
 
 /// How long a read waits that may be stale, once the bucket is known not to answer.
@@ -101,8 +103,8 @@ impl Collection {
     /// Joins the next probe.
     async fn probe(&self, deadline: Duration) -> Result<Arc<State>> {
         let Inner { log, shared, probes, .. } = &*self.inner;
-        let (waiter, answer) = oneshot::channel();
-        match probes.try_send(waiter) {
+        let (reply, answer) = oneshot::channel();
+        match probes.try_send(ProbeWaiter { reply, wait: spans::wait("proof") }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => {
                 return Err(Error::Overloaded { what: "the queue of readers" });

@@ -11,6 +11,7 @@ use crate::env::Mutant;
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
 use crate::log::Log;
+use crate::spans;
 use crate::state::State;
 
 /// A clock further off the bucket's must not stamp commits: it could expire every
@@ -34,8 +35,8 @@ impl Committer {
             return None;
         }
         let (id, now) = (self.log.env().batch_id(), self.log.env().instant());
-        let (mut groups, mut waiters, mut ops, mut bytes) =
-            (Vec::new(), Vec::new(), 0, COMMIT_ROOM);
+        let (mut groups, mut waiters, mut waits) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ops, mut bytes) = (0, COMMIT_ROOM);
         while let Some(next) = self.queue.front() {
             let fits = ops + next.group.ops.len() <= self.batch_ops_max
                 && bytes + next.bytes <= COMMIT_BYTES_MAX;
@@ -49,10 +50,14 @@ impl Committer {
                 bytes += submission.bytes;
                 groups.push(submission.group);
                 waiters.push(submission.reply);
+                waits.extend(submission.wait);
             }
         }
-        let batch = self.batch(id, groups);
-        (!batch.groups.is_empty()).then(|| Offer::new(batch, waiters, self.first_phase(), now))
+        if groups.is_empty() {
+            return None;
+        }
+        let (batch, span) = (self.batch(id, groups), spans::commit_of(waits));
+        Some(Offer::new(batch, waiters, span, self.first_phase(), now))
     }
 
     /// Whoever wrote the last commit may well be about to write the next one.
@@ -110,11 +115,13 @@ impl Committer {
         self.compressor.follow(&self.state.movies, &prepared.applied.state.movies);
         let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
         offer.prepared = Some(prepared);
+        let traced = offer.sent();
         if self.log.is_folder() {
             self.follower.cover();
         }
         self.create_began = Some(self.log.env().instant());
-        self.creating = Some(Box::pin(async move { log.create(seq, bytes).await }));
+        let create = async move { log.create(seq, bytes).await };
+        self.creating = Some(Box::pin(spans::within(traced, create)));
         Ok(())
     }
 }

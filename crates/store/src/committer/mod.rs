@@ -178,7 +178,8 @@ impl Committer {
                 .as_ref()
                 .is_some_and(|offer| offer.phase == Phase::Look && offer.not_before <= now);
         if !self.is_held() {
-            self.follower.begin(&self.log, self.state.seq, settle, now);
+            let commit = self.offer.as_ref().filter(|_| settle).and_then(Offer::traced);
+            self.follower.begin(&self.log, self.state.seq, settle, commit.as_ref(), now);
         }
         Ok(())
     }

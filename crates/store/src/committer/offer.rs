@@ -15,6 +15,7 @@ use crate::commit::{Batch, Group};
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
 use crate::meters::Meters;
+use crate::spans::{OpenSpan, Parent};
 use crate::state::State;
 
 /// A request in the queue.
@@ -24,6 +25,8 @@ pub(crate) struct Submission {
     /// About the bytes that it takes in a commit.
     pub(crate) bytes: usize,
     pub(crate) claim: Arc<Claim>,
+    /// Its time in the queue, where it is traced.
+    pub(crate) wait: Option<OpenSpan>,
     pub(crate) reply: oneshot::Sender<Result<Verdict, Error>>,
 }
 
@@ -91,6 +94,10 @@ pub(crate) struct Offer {
     pub(super) batch: Batch,
     pub(super) bytes: usize,
     waiters: Vec<oneshot::Sender<Result<Verdict, Error>>>,
+    /// Where any of its requests is traced.
+    span: Option<OpenSpan>,
+    /// How often it was sent.
+    attempts: u64,
     pub(super) phase: Phase,
     pub(super) prepared: Option<Prepared>,
     /// Whether an attempt may still take effect.
@@ -114,6 +121,7 @@ impl Offer {
     pub(super) fn new(
         batch: Batch,
         waiters: Vec<oneshot::Sender<Result<Verdict, Error>>>,
+        span: Option<OpenSpan>,
         phase: Phase,
         now: Instant,
     ) -> Self {
@@ -122,6 +130,8 @@ impl Offer {
             batch,
             bytes,
             waiters,
+            span,
+            attempts: 0,
             phase,
             prepared: None,
             was_unknown: false,
@@ -129,6 +139,35 @@ impl Offer {
             formed: now,
             not_before: now,
             backoff: Backoff::default(),
+        }
+    }
+
+    /// It is sent: what its request is a part of, where it is traced.
+    pub(super) fn sent(&mut self) -> Option<Parent> {
+        self.attempts += 1;
+        self.traced().map(|parent| parent.at(self.attempts))
+    }
+
+    /// What requests for its sake are parts of, where it is traced.
+    pub(super) fn traced(&self) -> Option<Parent> {
+        self.span.as_ref().map(OpenSpan::parent)
+    }
+
+    /// Its span ends before anybody is answered, so that it lies within those of its requests.
+    fn end_span(&mut self, outcome: &'static str, seq: Option<Seq>) {
+        let Some(mut span) = self.span.take() else { return };
+        let ops: usize = self.batch.groups.iter().map(|group| group.ops.len()).sum();
+        span.set("movies.commit.requests", self.batch.groups.len() as u64);
+        span.set("movies.commit.ops", ops as u64);
+        span.set("movies.commit.bytes", self.bytes as u64);
+        span.set("movies.commit.attempts", self.attempts);
+        span.set("movies.commit.outcome", outcome);
+        match seq {
+            Some(seq) => span.set("movies.commit.seq", seq.0),
+            None => {
+                span.set("error.type", outcome);
+                span.fail();
+            }
         }
     }
 
@@ -160,6 +199,7 @@ impl Offer {
         seq: Seq,
         results: Option<&Vec<GroupResult>>,
     ) {
+        self.end_span(if results.is_some() { "committed" } else { "withdrawn" }, Some(seq));
         let results = results.map(Vec::as_slice).unwrap_or_default();
         for (index, waiter) in self.waiters.drain(..).enumerate() {
             let verdict = match results.get(index) {
@@ -176,7 +216,9 @@ impl Offer {
         }
     }
 
-    pub(super) fn answer_error(self, error: &Error) {
+    pub(super) fn answer_error(mut self, error: &Error) {
+        let is_unknown = matches!(error, Error::OutcomeUnknown { .. });
+        self.end_span(if is_unknown { "unknown" } else { "failed" }, None);
         for waiter in self.waiters {
             let _ = waiter.send(Err(error.clone()));
         }

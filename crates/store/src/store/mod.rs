@@ -23,6 +23,7 @@ use crate::meters::Meters;
 use crate::movie::MovieLimits;
 use crate::publish::Reach;
 use crate::selftest;
+use crate::spans;
 
 mod accord;
 mod open;
@@ -231,11 +232,12 @@ impl Store {
         *refusal = None;
         let (reply, answer) = oneshot::channel();
         let (store, opened_name) = (self.clone(), name.clone());
-        self.inner.env.spawn(async move {
+        let opening = async move {
             let opened = store.open_slot(&opened_name, slot, absent, refusal).await;
             // An error says that the caller has gone; others find it in the slot.
             let _ = reply.send(opened);
-        });
+        };
+        self.inner.env.spawn(spans::within(spans::current(), opening));
         let broke_off = || Error::unavailable("open", name.as_str(), "its opening broke off");
         answer.await.unwrap_or_else(|_dropped| Err(broke_off()))
     }
