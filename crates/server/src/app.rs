@@ -18,6 +18,7 @@ use crate::http;
 use crate::http::caching::Stamp;
 use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
+use crate::telemetry::traces::Traces;
 use crate::tls::Expiry;
 
 pub use crate::http::Endpoint;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub shared: Option<Shared>,
     /// Who tells shared caches what has changed.
     pub purges: Option<Purges>,
+    /// Which requests are traced; by default none.
+    pub traces: Option<Traces>,
     /// Whose word on the client's address, scheme and host is believed.
     pub trusted_proxies: TrustedProxies,
     /// The API is served over TLS, and browsers are told to come by it only.
@@ -112,6 +115,7 @@ impl Default for Settings {
             health_apart: false,
             shared: None,
             purges: None,
+            traces: None,
             trusted_proxies: TrustedProxies::default(),
             https: false,
             certificate: None,

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use movies_store::spans;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -30,7 +31,7 @@ use tracing::{debug, warn};
 
 use crate::app::Endpoint;
 use crate::outgoing::{Outgoing, Pace};
-use crate::telemetry::RequestLine;
+use crate::telemetry::{RequestLine, traces};
 use crate::tls::{Opened, Tls};
 use crate::workers::Workers;
 
@@ -321,6 +322,7 @@ async fn answer(
     let http2 = request.version() == Version::HTTP_2;
     let running = Running::new(&movement, http2);
     let line = RequestLine::of(&request);
+    let span = endpoint.traces().and_then(|traces| line.trace(traces, &request));
     let counted = endpoint.meters().request();
     let begun = Instant::now();
     // The time-out hides that a body is empty, by which a DELETE with a body is told from one without.
@@ -331,8 +333,15 @@ async fn answer(
     if *request.method() == Method::POST || endpoint.believes_proxies() {
         request.extensions_mut().insert(peer);
     }
-    let response = endpoint.answer(request).await;
-    line.write(&response, begun, &counted);
+    let response = match &span {
+        None => endpoint.answer(request).await,
+        // Apart, so that the many others take no room for it.
+        Some(span) => Box::pin(spans::within(Some(span.parent()), endpoint.answer(request))).await,
+    };
+    line.write(&response, begun, &counted, span.as_ref());
+    if let Some(span) = span {
+        traces::end(span, response.status());
+    }
     drop(running);
     let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
     Ok(response.map(|body| Outgoing::new(body, pace)))

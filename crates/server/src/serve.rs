@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use futures_util::future::OptionFuture;
 use movies_store::key::CollectionName;
-use movies_store::{Absent, Bucket, Env, Store};
+use movies_store::{Absent, Bucket, Env, Options, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -22,6 +23,8 @@ use crate::app::{self, App};
 use crate::auth;
 use crate::config::{BUILD, Kinds, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
+use crate::purge::Purging;
+use crate::telemetry::traces::Tracing;
 use crate::tls::{Renewal, Tls};
 use crate::workers::Workers;
 
@@ -46,6 +49,9 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let mut settings = args.settings(address.ip())?;
     let purging = args.purging()?;
     settings.purges = purging.as_ref().map(|purging| purging.purges.clone());
+    let options = args.store_options();
+    let tracing = args.tracing(&options.replica)?;
+    settings.traces = tracing.as_ref().map(|tracing| tracing.traces.clone());
     settings.certificate = doors.tls.as_ref().map(|(tls, _)| tls.expiry());
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
@@ -53,15 +59,15 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let store = tokio::select! {
         biased;
         () = signals.next() => return Ok(()),
-        store = start(&bucket, args) => store?,
+        store = start(&bucket, options) => store?,
     };
     let app = App::new(store.clone(), settings, started.auth.clone());
     tokio::spawn(started.keep_fresh(store.clone()));
     announce(address, &doors, &bucket, kinds);
     serve(app, store, doors, args, signals).await?;
-    if let Some(purging) = purging {
-        purging.finish().await;
-    }
+    let last_purges = OptionFuture::from(purging.map(Purging::finish));
+    let last_spans = OptionFuture::from(tracing.map(Tracing::finish));
+    tokio::join!(last_purges, last_spans);
     info!("stopped");
     Ok(())
 }
@@ -168,8 +174,7 @@ fn open_bucket(args: &ServeArgs) -> anyhow::Result<Bucket> {
 }
 
 /// Tests the bucket and opens the default collection.
-async fn start(bucket: &Bucket, args: &ServeArgs) -> anyhow::Result<Store> {
-    let options = args.store_options();
+async fn start(bucket: &Bucket, options: Options) -> anyhow::Result<Store> {
     info!(build = BUILD, replica = options.replica, store = bucket.url(), "starting");
     let store = Store::start(bucket.clone(), Env::real(), options)
         .await

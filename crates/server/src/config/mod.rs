@@ -15,6 +15,7 @@ use movies_store::{Env, Options};
 
 use crate::app::{Collections, Origins, PreconditionStatus, Settings, TrustedProxies};
 use crate::purge::Purging;
+use crate::telemetry::traces::Tracing;
 use crate::telemetry::{LogFormat, parse_filter};
 
 mod auth;
@@ -22,6 +23,7 @@ mod caches;
 mod health;
 mod listen;
 mod log;
+mod traces;
 mod transfer;
 mod values;
 
@@ -35,6 +37,7 @@ pub use caches::CacheArgs;
 pub use health::HealthArgs;
 pub use listen::ListenArgs;
 pub use log::{AdoptArgs, CheckArgs, LogArgs, PruneArgs};
+pub use traces::TraceArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
 };
@@ -174,6 +177,9 @@ pub struct ServeArgs {
     /// What the process tells of itself.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+    /// Which requests are traced.
+    #[command(flatten)]
+    pub traces: TraceArgs,
 }
 
 /// What is served from the bucket, and how fresh.
@@ -365,6 +371,14 @@ impl ServeArgs {
         self.caches.purging(self.catalogue.max_staleness)
     }
 
+    /// The task that sends spans, where it was asked for. Needs a runtime.
+    ///
+    /// # Errors
+    /// What is wrong with an option or a variable.
+    pub fn tracing(&self, replica: &str) -> anyhow::Result<Option<Tracing>> {
+        self.traces.tracing(replica, self.listen.tls_files().is_some())
+    }
+
     /// How the HTTP side behaves when it listens on `address`.
     ///
     /// # Errors
@@ -391,6 +405,7 @@ impl ServeArgs {
             health_apart: self.listen.admin_listen.is_some(),
             shared: self.caches.shared(),
             purges: None,
+            traces: None,
             trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())
                 .context("--trusted-proxies")?,
             https: self.listen.tls_files().is_some(),

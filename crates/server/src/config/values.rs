@@ -126,6 +126,14 @@ pub(super) fn within(size: usize, min: usize, max: usize) -> Result<usize, Strin
     Err(format!("between {min} and {max} bytes"))
 }
 
+/// A part of all, from none to all.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => Err("from 0 to 1, such as 0.01".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,6 +175,16 @@ mod tests {
         }
         for text in ["", "-1", "yesterday", "2026-13-01", "31.1.2026"] {
             assert!(before(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_from_none_to_all() {
+        for (text, part) in [("0", 0.0), ("0.01", 0.01), ("1", 1.0)] {
+            assert_eq!(ratio(text), Ok(part), "{text}");
+        }
+        for text in ["", "-0.1", "1.1", "NaN", "inf", "1%"] {
+            assert!(ratio(text).is_err(), "{text}");
         }
     }
 

@@ -35,9 +35,9 @@ use super::problem::{DEADLINE, INTERNAL, Problem};
 use crate::app::{App, Settings};
 use crate::audit::Line;
 use crate::telemetry::meters::Meters;
+use crate::telemetry::traces::{TRACEPARENT, Traceparent, Traces};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A browser takes every answer for what its type says, and for nothing that runs.
 const NO_SNIFFING: HeaderValue = HeaderValue::from_static("nosniff");
 /// For a year (RFC 6797). Not for subdomains: they may be somebody else's.
@@ -95,6 +95,11 @@ impl Endpoint {
     /// What is counted.
     pub(crate) fn meters(&self) -> &Meters {
         self.app.meters()
+    }
+
+    /// What chooses the requests that are traced, where any are.
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.app.settings().traces.as_ref()
     }
 }
 
@@ -154,7 +159,7 @@ impl Sender {
         Self {
             started: Instant::now(),
             request_id: request_id(headers),
-            traceparent: headers.get(TRACEPARENT).filter(|value| is_traceparent(value)).cloned(),
+            traceparent: traceparent(headers),
             accept: accept(headers),
             grant: settings.cors_origins.grant(request.method(), headers),
             is_head: *request.method() == Method::HEAD,
@@ -229,14 +234,9 @@ fn new_request_id() -> HeaderValue {
         .expect("a UUID is hexadecimal digits and dashes")
 }
 
-/// `00-<32 hex>-<16 hex>-<2 hex>` (W3C Trace Context).
-fn is_traceparent(value: &HeaderValue) -> bool {
-    let mut parts = value.as_bytes().split(|byte| *byte == b'-');
-    let lengths = [2, 32, 16, 2];
-    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    lengths.iter().all(|length| {
-        parts.next().is_some_and(|part| part.len() == *length && part.iter().all(is_hex))
-    }) && parts.next().is_none()
+/// The client's, where it is one: it goes back as it came.
+fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(TRACEPARENT).filter(|_| Traceparent::of(headers).is_some()).cloned()
 }
 
 #[cfg(test)]
@@ -261,7 +261,10 @@ mod tests {
 
     #[test]
     fn only_a_well_formed_traceparent_is_taken_over() {
-        let check = |text| is_traceparent(&HeaderValue::from_static(text));
+        let check = |text| {
+            let value = HeaderValue::from_static(text);
+            traceparent(&HeaderMap::from_iter([(TRACEPARENT, value)])).is_some()
+        };
         assert!(check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
         assert!(!check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7"));
         assert!(!check("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"));

@@ -6,6 +6,7 @@ use super::meters::{Audited, CLASSES, Meters};
 use super::names::{self, Metric};
 use super::process;
 use super::text::{MICROSECONDS, Text};
+use super::traces::{self, Traces};
 use crate::auth::Auth;
 use crate::purge::{self, Purges};
 use crate::tls::Expiry;
@@ -20,6 +21,7 @@ pub(crate) struct Told<'a> {
     pub(crate) store: &'a Store,
     pub(crate) auth: &'a Auth,
     pub(crate) purges: Option<&'a Purges>,
+    pub(crate) traces: Option<&'a Traces>,
     pub(crate) certificate: Option<&'a Expiry>,
     pub(crate) build: &'a str,
     pub(crate) connections_max: usize,
@@ -33,6 +35,9 @@ pub(crate) fn render(told: &Told<'_>) -> String {
     callers(&mut text, told);
     if let Some(purges) = told.purges {
         caches(&mut text, &purges.figures());
+    }
+    if let Some(traces) = told.traces {
+        spans(&mut text, &traces.figures());
     }
     collections(&mut text, told.store);
     commits(&mut text, told.store);
@@ -97,6 +102,18 @@ fn callers(text: &mut Text, told: &Told<'_>) {
     if let Some(fetches) = told.auth.fetches() {
         samples.add(&[("outcome", "ok")], fetches.ok.get());
         samples.add(&[("outcome", "failed")], fetches.failed.get());
+    }
+}
+
+fn spans(text: &mut Text, figures: &traces::Figures) {
+    text.one(&names::TRACE_SENT, figures.sent);
+    let mut samples = text.metric(&names::TRACE_DROPPED);
+    for (reason, count) in figures.dropped {
+        samples.add(&[("reason", reason)], count);
+    }
+    let mut samples = text.metric(&names::TRACE_CALLS);
+    for (outcome, count) in figures.calls {
+        samples.add(&[("outcome", outcome)], count);
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `metrics` | everything that is counted, under its name |
 //! | `text` | the format |
 //! | `process` | what the process takes |
+//! | `traces` | which requests are traced, and how their spans reach a collector |
 //!
 //! A line is a message for the eye and fields for the query. No body, token, name of a movie or
 //! address of a client ever stands in one.
@@ -26,8 +27,11 @@ pub(crate) mod metrics;
 mod names;
 mod process;
 mod text;
+pub mod traces;
 
 use meters::InFlight;
+use movies_store::spans::OpenSpan;
+use traces::{Traceparent, Traces};
 
 /// The target of the one line a request, to be named in `--log-level`.
 ///
@@ -102,12 +106,18 @@ impl RequestLine {
         Self { method: request.method().clone(), route: Route::of(request.uri().path()) }
     }
 
+    /// Its span, where it is traced.
+    pub(crate) fn trace<B>(&self, traces: &Traces, request: &http::Request<B>) -> Option<OpenSpan> {
+        traces.begin(request, self.route)
+    }
+
     /// Counts the answer, and writes the line; both tell the time from `begun` to its head.
     pub(crate) fn write<B: Body>(
         &self,
         response: &Response<B>,
         begun: Instant,
         request: &InFlight<'_>,
+        span: Option<&OpenSpan>,
     ) {
         let took = begun.elapsed();
         request.answered(self.route, &self.method, response.status(), took);
@@ -120,7 +130,10 @@ impl RequestLine {
         let ms = took.as_micros() as f64 / 1_000.0;
         let id = response.headers().get("x-request-id").map(HeaderValue::as_bytes);
         let id = String::from_utf8_lossy(id.unwrap_or_default());
-        let trace_id = sampled_trace(response.headers());
+        let trace_id = match span {
+            Some(span) => Some(traces::digits(span.context().trace)),
+            None => sampled_trace(response.headers()),
+        };
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(target: REQUEST, $level, method, route, status = status.as_u16(), bytes,
@@ -137,13 +150,11 @@ impl RequestLine {
     }
 }
 
-/// The id of the trace that the client has asked to be kept (W3C Trace Context, level 1, section
-/// 3.2.2.5.1). The envelope has let only a well-formed `traceparent` through.
-fn sampled_trace(headers: &HeaderMap) -> Option<&str> {
-    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-').skip(1);
-    let (id, flags) = (parts.next()?, parts.nth(1)?);
-    let is_sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
-    is_sampled.then_some(id)
+/// The id of the trace that the client keeps, of which we send no spans; the envelope has taken its
+/// `traceparent` over.
+fn sampled_trace(headers: &HeaderMap) -> Option<String> {
+    let caller = Traceparent::of(headers).filter(|caller| caller.is_sampled)?;
+    Some(traces::digits(caller.context.trace))
 }
 
 /// A route: what a request asked for, without what the client put in its path. Names of movies are
@@ -214,6 +225,11 @@ impl Route {
         }
     }
 
+    /// Whether operators' own programs ask for it, every few seconds.
+    pub(crate) fn is_of_operators(self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics)
+    }
+
     /// The route of a path, without what the client put in it: names of movies are no labels.
     fn of(path: &str) -> Self {
         let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
@@ -269,9 +285,8 @@ mod tests {
         let trace = |flags: &str| {
             let text = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
             let value = HeaderValue::try_from(text).unwrap();
-            let headers =
-                HeaderMap::from_iter([(http::HeaderName::from_static("traceparent"), value)]);
-            sampled_trace(&headers).map(str::to_owned)
+            let headers = HeaderMap::from_iter([(traces::TRACEPARENT, value)]);
+            sampled_trace(&headers)
         };
         assert_eq!(trace("01").as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
         assert_eq!(trace("00"), None);

@@ -107,6 +107,11 @@ metrics! {
     STALE_READS Counter "movies_stale_reads_total" "Reads that were answered from memory while the bucket did not answer (--serve-stale)";
     EDITS_LOST Counter "movies_edits_movies_lost_total" "Movies of adopted edits that others had written meanwhile, and which stayed as those left them";
 
+    // Traces; nothing is told where nobody traces.
+    TRACE_SENT Counter "movies_trace_spans_sent_total" "Spans that the collector has taken";
+    TRACE_DROPPED Counter "movies_trace_spans_dropped_total" "Spans that no collector will have, by reason: no room while it was away, refused by it, or left at the end";
+    TRACE_CALLS Counter "movies_trace_exports_total" "Calls of the collector, by outcome";
+
     // The bucket.
     BUCKET_CALLS Counter "movies_bucket_requests_total" "Requests to the bucket, by verb and outcome";
     BUCKET_TIME Histogram "movies_bucket_request_duration_seconds" "From a request to the bucket to the begin of its answer";

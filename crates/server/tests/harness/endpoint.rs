@@ -15,6 +15,8 @@ pub(crate) struct Question {
     pub(crate) target: String,
     headers: Vec<(String, String)>,
     pub(crate) body: String,
+    /// The body, where it is no text.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Question {
@@ -38,9 +40,11 @@ impl Question {
             let Some((name, value)) = header.split_once(':') else { break };
             headers.push((name.to_owned(), value.trim().to_owned()));
         }
-        let mut question = Self { method, target, headers, body: String::new() };
+        let (body, bytes) = (String::new(), Vec::new());
+        let mut question = Self { method, target, headers, body, bytes };
         let length = question.header("content-length").and_then(|length| length.parse().ok());
-        reader.take(length.unwrap_or(0)).read_to_string(&mut question.body).ok()?;
+        reader.take(length.unwrap_or(0)).read_to_end(&mut question.bytes).ok()?;
+        question.body = String::from_utf8_lossy(&question.bytes).into_owned();
         Some(question)
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn keep_secret(secret: &str) {
 pub(super) fn of_variable(name: &str, value: &str) {
     let is_key = name.ends_with("_KEY") && name != "MOVIES_TLS_KEY";
     if is_key
-        || ["SECRET", "PASSWORD", "SESSION_TOKEN", "PURGE_TOKEN"]
+        || ["SECRET", "PASSWORD", "SESSION_TOKEN", "PURGE_TOKEN", "OTLP_HEADERS"]
             .iter()
             .any(|word| name.contains(word))
     {

@@ -36,4 +36,5 @@ mod routes;
 mod secrets;
 mod seed;
 mod tls;
+mod traces;
 mod trouble;
