@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -37,6 +39,8 @@ struct Totals {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Read,
+    /// One in a hundred is traced, and its span sent.
+    ReadTraced,
     /// By somebody whose token is looked at; with so many roles besides, which stand in it.
     ReadWithToken {
         roles: usize,
@@ -47,6 +51,7 @@ enum Operation {
 pub(super) fn measure(binary: &Path) -> Result<Vec<Cost>> {
     let operations = [
         ("one movie by query", Operation::Read),
+        ("the same, one in a hundred traced", Operation::ReadTraced),
         ("the same with a token", Operation::ReadWithToken { roles: 0 }),
         // What was verified is found by a digest, whoever issued it: its length is what counts.
         (
@@ -79,6 +84,10 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", profile.display()));
     command.arg(binary).args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(&data);
+    if operation == Operation::ReadTraced {
+        let collector = format!("http://{}", collector()?);
+        command.args(["--trace-sample", "0.01", "--otlp-endpoint", &collector]);
+    }
     if let Operation::ReadWithToken { roles } = operation {
         let more = (0..roles).map(|number| format!(",writer:press-{number:02}.json"));
         let roles = more.fold("reader".to_owned(), |all, one| all + &one);
@@ -96,7 +105,7 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     }
     match operation {
         // The server ignores parameters that start with an underscore.
-        Operation::Read | Operation::ReadWithToken { .. } => {
+        Operation::Read | Operation::ReadTraced | Operation::ReadWithToken { .. } => {
             curl.arg(format!("http://{address}{}&_=[1-{count}]", catalogue::QUERY))
         }
         Operation::Write => curl
@@ -107,6 +116,38 @@ fn run(binary: &Path, operation: Operation, count: u64) -> Result<Totals> {
     shell::output_of(&mut curl)?;
     server.stop()?;
     totals(&fs::read_to_string(&profile).context("callgrind wrote no profile")?)
+}
+
+/// One that takes all that it is sent, as long as this process lives.
+fn collector() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let take = |stream: TcpStream| -> std::io::Result<()> {
+        let mut reader = BufReader::new(&stream);
+        loop {
+            let (mut length, mut line) = (0, String::new());
+            while reader.read_line(&mut line)? > 2 {
+                let header = line.to_ascii_lowercase();
+                if let Some(value) = header.strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap_or(0);
+                }
+                line.clear();
+            }
+            if line.is_empty() {
+                return Ok(());
+            }
+            std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
+            (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        }
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(std::io::Result::ok) {
+            if let Err(error) = take(stream) {
+                println!("the collector lost a connection: {error}");
+            }
+        }
+    });
+    Ok(address)
 }
 
 /// Of a profile in callgrind's format (Valgrind manual, "Callgrind Format Specification"): a name

@@ -143,11 +143,13 @@ pub(super) fn cost_table(page: &mut String, costs: &[Cost]) -> Result<()> {
     for cost in costs {
         writeln!(page, "| {} | {:.1} | {:.0} |", cost.what, cost.allocations, cost.instructions)?;
     }
-    if let [read, with_token, ..] = costs {
-        let share = 100.0 * (with_token.instructions / read.instructions - 1.0);
+    if let [read, traced, with_token, ..] = costs {
+        let share = |cost: &Cost| 100.0 * (cost.instructions / read.instructions - 1.0);
+        let (token, traces) = (share(with_token), share(traced));
         writeln!(
             page,
-            "\nA token adds {share:.1} % of instructions to that read (floor: ≤ 10 %)."
+            "\nA token adds {token:.1} % of instructions to that read (floor: ≤ 10 %), traces of one \
+             in a hundred {traces:.1} % (floor: ≤ 5 %)."
         )?;
     }
     Ok(())
