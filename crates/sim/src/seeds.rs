@@ -14,4 +14,8 @@ pub const FAILED_ONCE: &[(u64, u32)] = &[
     // A passing conflict was taken for another's checkpoint, and what was published from it for a
     // stranger's.
     (142, 200),
+    // An edit from before the collection was dropped brought back what was deleted then; in the
+    // second, with one movie that was written alike before and after.
+    (493, 200),
+    (910, 200),
 ];
