@@ -17,6 +17,8 @@ const SECONDS: &str = "60";
 const SEED: &str = "1";
 /// A lie is found at once.
 const LIE_SECONDS: &str = "8";
+/// How long replicas run that cannot reach each other.
+const ALONE_SECONDS: &str = "24";
 
 /// What the command line asks for.
 struct Asked<'a> {
@@ -89,6 +91,7 @@ fn trials(
             .with_context(|| format!("logs and history are in {}", folder.display()))
     };
     trial("blackbox", &["--seconds", asked.seconds])?;
+    trial("blackbox-alone", &["--seconds", ALONE_SECONDS, "--alone"])?;
     trial("blackbox-created", &["--seconds", LIE_SECONDS, "--lie", "created"])?;
     trial("blackbox-absent", &["--seconds", LIE_SECONDS, "--lie", "absent"])
 }
