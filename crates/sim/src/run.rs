@@ -36,7 +36,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(600);
 const AUDITOR: Replica = Replica(0);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 14] = [
+pub const MUTANTS: [Mutant; 26] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -51,6 +51,18 @@ pub const MUTANTS: [Mutant; 14] = [
     Mutant::AdoptTwice,
     Mutant::EditsAreOfNow,
     Mutant::PublishOverEdit,
+    Mutant::TakenIsOurs,
+    Mutant::VoidTooSoon,
+    Mutant::RenewHedged,
+    Mutant::CarryAnything,
+    Mutant::IgnoreIfNoneMatch,
+    Mutant::ForgetKeys,
+    Mutant::IgnorePrint,
+    Mutant::ForgetKeysInCheckpoint,
+    Mutant::DropKeepsMovies,
+    Mutant::AgeFromAnswer,
+    Mutant::ForeseeFromMemory,
+    Mutant::KeepNoCopy,
 ];
 
 /// Quiet, period and patience of a checkpoint are shorter, and its pace without faults, too.

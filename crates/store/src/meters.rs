@@ -99,9 +99,10 @@ impl Histogram {
 /// What all collections of a store have done since it began.
 #[derive(Debug)]
 pub struct Meters {
-    /// From a batch's offer to its place in the log, in microseconds; those of this replica only.
+    /// From forming a batch to its place in the log, in microseconds; those of this replica's clients
+    /// only.
     pub commit_time: Histogram,
-    /// The ops of each such commit.
+    /// The ops of each such batch.
     pub commit_ops: Histogram,
     /// Commits of others that were applied.
     pub commits_of_others: Counter,

@@ -82,7 +82,7 @@ metrics! {
 
     // Commits and probes.
     COMMIT_TIME Histogram "movies_commit_duration_seconds" "From taking a batch out of the queue to its place in the log";
-    COMMIT_OPS Histogram "movies_commit_ops" "Changes in a commit of this replica";
+    COMMIT_OPS Histogram "movies_commit_ops" "Changes in a batch of this replica's clients";
     COMMITS_OF_OTHERS Counter "movies_commits_of_others_total" "Commits of other replicas that were applied";
     RACES_LOST Counter "movies_commit_races_lost_total" "Creates that found their number taken";
     BATCHES_FORWARDED Counter "movies_batches_forwarded_total" "Batches that another replica put into the log for this one";

@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use super::Committer;
 use super::gather::preparation;
 use super::offer::{Offer, Prepared};
-use crate::commit::{COMMIT_BYTES_MAX, UNTIL_WINDOW};
+use crate::commit::COMMIT_BYTES_MAX;
 use crate::env::Mutant;
 use crate::error::Error;
-use crate::key::{CommitHash, Seq};
+use crate::key::CommitHash;
 
 /// A batch that was never sent, and what it will be if all goes well.
 pub(crate) struct Ahead {
@@ -79,7 +79,7 @@ impl Committer {
             }
         } else {
             // It was never sent, so its time may begin anew.
-            let until = Seq(self.state.seq.0 + UNTIL_WINDOW);
+            let until = self.until();
             offer.pending.iter_mut().for_each(|pending| pending.batch.until = until);
         }
         Ok(offer)

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Committer;
 use super::offer::{Pending, Phase, Settled, Settlement, unjudged};
+use crate::env::Mutant;
 use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX, Peers};
 
 /// After so long without the batch in the log its owner creates it.
@@ -198,7 +199,12 @@ impl Committer {
             }
             self.shared.meters.batches_hedged.increase();
             self.forwarding.forget(&sent.to);
-            self.forwarding.returned.push(sent.pending);
+            let pending = if self.log.env().has(Mutant::RenewHedged) {
+                sent.pending.renewed(self.log.env().batch_id(), self.until())
+            } else {
+                Some(sent.pending)
+            };
+            self.forwarding.returned.extend(pending);
         }
     }
 }

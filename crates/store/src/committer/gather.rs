@@ -94,13 +94,13 @@ impl Committer {
         })
     }
 
-    pub(super) fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
-        Batch {
-            id,
-            until: Seq(self.state.seq.0 + UNTIL_WINDOW),
-            from: Arc::clone(&self.writer),
-            groups,
-        }
+    /// The last commit in which a batch of now may count.
+    pub(super) fn until(&self) -> Seq {
+        Seq(self.state.seq.0 + UNTIL_WINDOW)
+    }
+
+    fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
+        Batch { id, until: self.until(), from: Arc::clone(&self.writer), groups }
     }
 
     /// Prepares the offer at the tail, unless it is prepared there already, and sends it.

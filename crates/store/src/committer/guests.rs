@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::Committer;
 use super::offer::{Pending, Settled, Settlement};
 use crate::commit::{COMMIT_BYTES_MAX, COMMIT_OPS_MAX, UNTIL_WINDOW};
+use crate::env::Mutant;
 use crate::meters::Meters;
 use crate::peers::Carriage;
 
@@ -84,7 +85,9 @@ impl Committer {
     pub(super) fn admit(&mut self, pending: Pending) {
         let next = self.state.seq.next();
         let batch = &pending.batch;
-        if self.state.judged.contains(batch.id) {
+        if self.log.env().has(Mutant::CarryAnything) {
+            self.guests.waiting.push_back(pending);
+        } else if self.state.judged.contains(batch.id) {
             pending.reply(Carriage::Committed(self.state.seq));
         } else if self.last_is_ours
             && !self.shared.is_closing()

@@ -2,28 +2,24 @@
 //! every create, and installs commits whoever wrote them.
 //!
 //! Two requests may be under way at once: a create (ours, at the next number) and a read of what
-//! stands there. Both only bring news; state changes in [`Committer::install`] alone, which is also
+//! stands there. Both only bring news; state changes in `Committer::install` alone, which is also
 //! the one place that answers waiters: after the swap, from the outcomes of a durable commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::apply::{self, Applied};
 use crate::bucket::{Created, Failure};
-use crate::checkpoint::Install;
 use crate::collection::Shared;
-use crate::commit::{UNTIL_WINDOW, pruned_to};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::follower::{Arrival, Follower, Window};
 use crate::gzip::Compressor;
-use crate::key::{BatchId, LogId, Seq};
+use crate::key::Seq;
 use crate::log::Log;
 use crate::peers::Carriage;
 use crate::state::State;
@@ -32,6 +28,7 @@ mod ahead;
 mod forward;
 mod gather;
 mod guests;
+mod install;
 mod offer;
 mod reload;
 
@@ -39,7 +36,7 @@ pub(crate) use ahead::Ahead;
 pub(crate) use forward::Forwarding;
 pub(crate) use guests::{GUESTS_MAX, Guests};
 pub(crate) use offer::{Claim, Pending, Submission, Verdict};
-use offer::{Offer, Phase, Prepared, Settled, Settlement};
+use offer::{Offer, Phase};
 
 /// Commits over this are applied off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -263,6 +260,11 @@ impl Committer {
                 }
                 return Ok(());
             }
+            Created::Taken if self.log.env().has(Mutant::TakenIsOurs) && at_tail => {
+                let Some(prepared) = offer.prepared.take() else { return Ok(()) };
+                self.install_ours(prepared);
+                return Ok(());
+            }
             Created::Taken => {
                 self.shared.meters.commit_races_lost.increase();
                 offer.lost_race = true;
@@ -343,7 +345,8 @@ impl Committer {
             return Ok(());
         };
         self.gap_looks = 0;
-        self.shared.checked(window.began);
+        let late = self.log.env().has(Mutant::AgeFromAnswer);
+        self.shared.checked(if late { self.log.env().instant() } else { window.began });
         let took = self.log.env().instant().saturating_duration_since(window.began);
         self.follower.reached(&self.state, took, &self.shared.meters);
         if window.settles {
@@ -383,95 +386,6 @@ impl Committer {
         let Some(offer) = self.offer.take() else { return };
         let (name, reason) = (self.log.name().as_str(), Arc::clone(&refusal.reason));
         offer.answer_refused(&Error::unavailable("write to", name, reason));
-    }
-
-    /// Installs a commit that was read: ours, if it has the very bytes that we prepared.
-    async fn install_read(&mut self, seq: Seq, bytes: Bytes) -> Result<(), Error> {
-        if let Some(offer) = &mut self.offer
-            && let Some(prepared) =
-                offer.prepared.take_if(|prepared| prepared.seq == seq && prepared.bytes == bytes)
-        {
-            if self.log.is_folder() && offer.was_unknown {
-                // The file is linked, but its sync failed.
-                return Err(self.log.bucket().distrust(&self.log.object(seq)));
-            }
-            self.creating = None;
-            self.install_ours(prepared);
-            return Ok(());
-        }
-        if let Some(checkpoint) = pruned_to(&bytes) {
-            return self.reload(seq, checkpoint).await;
-        }
-        // A genesis that stands only in memory gives way to the log's own.
-        let state = match self.state.seq {
-            Seq::ZERO => Arc::new(State::empty(LogId::ZERO)),
-            _ => Arc::clone(&self.state),
-        };
-        let (object, mutant) = (self.log.object(seq), self.log.env().mutant());
-        let length = bytes.len();
-        let large = length > INLINE_BYTES_MAX;
-        let work = move || apply::apply(&state, &object, &bytes, mutant);
-        let (commit, applied) = if large { self.log.env().compute(work).await? } else { work()? };
-        self.last_is_ours = false;
-        let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
-        self.install(seq, applied, &ids, length);
-        self.forwarding.follow(commit.forward.as_ref());
-        self.guests.send_back();
-        Ok(())
-    }
-
-    /// Installs the offer as it was prepared: it is in the log.
-    fn install_ours(&mut self, prepared: Prepared) {
-        let pending = self.offer.iter().flat_map(|offer| &offer.pending);
-        let ids: Vec<_> = pending.clone().map(|pending| pending.batch.id).collect();
-        let guests = pending.filter(|pending| pending.is_of_peer()).count();
-        self.last_is_ours = true;
-        self.forwarding.follow(None);
-        self.guests.carried(guests, self.log.env().instant(), &self.shared.meters);
-        self.install(prepared.seq, prepared.applied, &ids, prepared.bytes.len());
-    }
-
-    /// The one place where state changes and waiters are answered: the commit is durable, the new
-    /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
-    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
-        let Applied { state, batches: results } = applied;
-        let was_dropped = std::mem::replace(&mut self.state, Arc::new(state)).dropped;
-        self.shared.publish(&self.state);
-        if !self.last_is_ours {
-            self.shared.meters.commits_of_others.increase();
-        }
-        self.shared.bell.installed(&Install {
-            at: self.log.env().instant(),
-            bytes: bytes as u64,
-            state_bytes: self.state.movies.wire_bytes(),
-            // A collection that lives again has another file, though no movie changed.
-            changes: self.state.version.0 == seq || was_dropped != self.state.dropped,
-            is_ours: self.last_is_ours,
-        });
-        let (env, state) = (self.log.env(), Arc::clone(&self.state));
-        let meters = Arc::clone(&self.shared.meters);
-        let now = env.instant();
-        let by = Settlement { state: &state, ids, results: &results, now, meters: &meters };
-        let renew = |void: Pending| void.renewed(env.batch_id(), Seq(seq.0 + UNTIL_WINDOW));
-        self.forwarding.settle(&by, renew);
-        self.guests.settle(&by);
-        let Some(mut offer) = self.offer.take() else { return };
-        offer.prepared = offer.prepared.take_if(|prepared| prepared.seq > seq);
-        let (mut open, mut renewed) = (Vec::new(), Vec::new());
-        for pending in offer.pending {
-            match pending.settle(&by) {
-                Settled::Judged => {}
-                Settled::Void(void) => renewed.extend(renew(void)),
-                Settled::Open(pending) => open.push(pending),
-            }
-        }
-        offer.was_unknown &= !open.is_empty();
-        if open.is_empty() {
-            self.creating = None;
-        }
-        open.append(&mut renewed);
-        offer.pending = open;
-        self.offer = Some(offer).filter(|offer| !offer.pending.is_empty());
     }
 }
 
