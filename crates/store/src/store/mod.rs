@@ -249,7 +249,7 @@ impl Store {
 
     /// Takes a batch of another replica along into the log of an open collection, if this one writes
     /// there; ends when it is judged, or somebody else has to do it. `message`: what
-    /// [`Peers::forward`] was given.
+    /// [`Peers::forward`](crate::Peers::forward) was given.
     ///
     /// Cancel safe: a batch that nobody waits for any more may still be committed.
     ///
