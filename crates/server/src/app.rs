@@ -16,6 +16,7 @@ use movies_store::movie::MovieLimits;
 use crate::auth::Auth;
 use crate::http;
 use crate::http::caching::Stamp;
+use crate::peers::HttpPeers;
 use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
 use crate::tls::Expiry;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub health_apart: bool,
     /// How long shared caches may keep what everybody may read; by default they ask each time.
     pub shared: Option<Shared>,
+    /// The other replicas, where they hand over writes.
+    pub peers: Option<HttpPeers>,
     /// Who tells shared caches what has changed.
     pub purges: Option<Purges>,
     /// Whose word on the client's address, scheme and host is believed.
@@ -111,6 +114,7 @@ impl Default for Settings {
             cors_origins: Origins::Own,
             health_apart: false,
             shared: None,
+            peers: None,
             purges: None,
             trusted_proxies: TrustedProxies::default(),
             https: false,
@@ -236,6 +240,11 @@ pub fn endpoint(app: App) -> Endpoint {
 /// `/livez`, `/readyz` and `/metrics` alone, for an admin listener.
 pub fn health_endpoint(app: App) -> Endpoint {
     http::health_endpoint(app)
+}
+
+/// What other replicas ask of this one, for a listener of its own.
+pub fn batches_endpoint(app: App, peers: HttpPeers) -> Endpoint {
+    http::batches_endpoint(app, peers)
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@ mod error;
 mod follower;
 mod genesis;
 mod log;
+mod peers;
 mod pins;
 mod publish;
 mod selftest;
@@ -80,6 +81,7 @@ pub use collection::{
 };
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
+pub use peers::{Carriage, FORWARD_BYTES_MAX, Peers};
 pub use pins::Pin;
 pub use publish::{Adopted, Edited, Foreign, Plan, Publication, Reach};
 pub use state::State;

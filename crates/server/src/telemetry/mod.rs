@@ -166,6 +166,7 @@ pub(crate) enum Route {
     Docs,
     Problem,
     Metrics,
+    Batches,
     Other,
 }
 
@@ -188,6 +189,7 @@ impl Route {
         Self::Docs,
         Self::Problem,
         Self::Metrics,
+        Self::Batches,
         Self::Other,
     ];
 
@@ -210,6 +212,7 @@ impl Route {
             Self::Docs => "/docs",
             Self::Problem => "/problems/{type}",
             Self::Metrics => "/metrics",
+            Self::Batches => "/v1/batches",
             Self::Other => "other",
         }
     }
@@ -234,6 +237,7 @@ impl Route {
             ([Some("readyz"), None, None, None], None) => Self::Ready,
             ([Some("metrics"), None, None, None], None) => Self::Metrics,
             ([Some("docs"), ..], _) => Self::Docs,
+            ([Some("v1"), Some("batches"), Some(_), _], _) => Self::Batches,
             ([Some("problems"), ..], _) => Self::Problem,
             _ => Self::Other,
         }

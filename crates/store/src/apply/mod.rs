@@ -212,11 +212,14 @@ impl Court {
         if let Some((key, print)) = &group.key {
             let owner = (group.by.clone(), Arc::clone(key));
             match self.state.keys.get(&owner) {
-                Some(first) if first.print == *print => {
+                Some(first)
+                    if first.print == *print || self.mutant == Some(Mutant::IgnorePrint) =>
+                {
                     let first_use = Some((first.seq, first.group));
                     return GroupResult { first_use, ..all(Code::Replayed) };
                 }
                 Some(_) => return all(Code::KeyReused),
+                None if self.mutant == Some(Mutant::ForgetKeys) => {}
                 None => {
                     let (seq, at) = (self.state.seq, self.state.at);
                     self.state.keys.insert(owner, KeyUse { print: *print, seq, group: index, at });
@@ -299,6 +302,10 @@ impl Court {
                     plain(Code::Mismatch)
                 }
             }
+            Action::Drop if self.mutant == Some(Mutant::DropKeepsMovies) => {
+                self.state.dropped = true;
+                plain(Code::Deleted)
+            }
             Action::Drop => self.drop_all(),
             Action::Create => {
                 let code = if self.state.dropped { Code::Created } else { Code::Unchanged };
@@ -325,7 +332,8 @@ impl Court {
         if op.if_match.as_deref().is_some_and(|tags| !matches(tags)) && !ignored {
             return Some(refusal(Code::Mismatch));
         }
-        if op.if_none_match.as_deref().is_some_and(matches) {
+        let ignored = self.mutant == Some(Mutant::IgnoreIfNoneMatch);
+        if op.if_none_match.as_deref().is_some_and(matches) && !ignored {
             return Some(refusal(Code::Exists));
         }
         None
