@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use movies_store::Store;
 use movies_store::key::CollectionName;
@@ -15,7 +14,6 @@ use movies_store::movie::MovieLimits;
 
 use crate::auth::Auth;
 use crate::http;
-use crate::http::caching::Stamp;
 use crate::peers::HttpPeers;
 use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
@@ -39,7 +37,6 @@ struct Inner {
     auth: Auth,
     default_collection: CollectionName,
     draining: AtomicBool,
-    stamps: ArcSwapOption<Stamp>,
     meters: Meters,
 }
 
@@ -189,7 +186,6 @@ impl App {
                 auth,
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
-                stamps: ArcSwapOption::empty(),
                 meters: Meters::default(),
             }),
         }
@@ -211,11 +207,6 @@ impl App {
 
     pub(crate) fn auth(&self) -> &Auth {
         &self.inner.auth
-    }
-
-    /// The headers of the version that was asked for last.
-    pub(crate) fn stamps(&self) -> &ArcSwapOption<Stamp> {
-        &self.inner.stamps
     }
 
     /// What is counted.

@@ -34,6 +34,7 @@ pub(crate) mod forwarded;
 mod health;
 mod idempotency;
 mod limits;
+mod lines;
 mod login;
 mod login_aws;
 mod metrics;
