@@ -132,6 +132,12 @@ impl HttpPeers {
     }
 }
 
+/// Whether it is a host and a port: it stands in every commit and becomes part of a URL.
+pub(crate) fn is_address(text: &str) -> bool {
+    let authority = text.parse::<http::uri::Authority>();
+    authority.is_ok_and(|authority| authority.port_u16().is_some()) && !text.contains('@')
+}
+
 impl Peers for HttpPeers {
     fn address(&self) -> &str {
         &self.inner.address
@@ -144,6 +150,10 @@ impl Peers for HttpPeers {
         message: Bytes,
     ) -> BoxFuture<'static, Carriage> {
         let Inner { key, client, env, .. } = &*self.inner;
+        if !is_address(address) {
+            tracing::warn!(%collection, address, "a commit names no address of a replica");
+            return std::future::ready(Carriage::Failed).boxed();
+        }
         let nonce = env.uuid().simple().to_string();
         let stamp = Stamp { at_ms: env.now().0, nonce: &nonce };
         let headers: HeaderMap = key.sign(stamp, collection, &message).into_iter().collect();
@@ -173,5 +183,22 @@ impl Peers for HttpPeers {
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port_and_nothing_more() {
+        for address in ["movies-0.movies:5001", "[::1]:5001", "10.0.0.1:5001"] {
+            assert!(is_address(address), "{address}");
+        }
+        for wrong in
+            ["movies-0", "http://movies-0:5001", "a b:1", "user@host:1", "", "host:x", "h:1/x"]
+        {
+            assert!(!is_address(wrong), "{wrong}");
+        }
     }
 }

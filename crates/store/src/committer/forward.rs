@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Committer;
-use super::offer::{Pending, Phase, Settled, Settlement, unjudged};
+use super::offer::{Pending, Phase, Room, Settled, Settlement, unjudged};
 use crate::env::Mutant;
 use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX, Peers};
 
@@ -91,9 +91,12 @@ impl Forwarding {
         !self.returned.is_empty()
     }
 
-    /// Those that came back, and whether another has won meanwhile.
-    pub(super) fn take_returned(&mut self) -> (Vec<Pending>, bool) {
-        (std::mem::take(&mut self.returned), std::mem::take(&mut self.beaten))
+    /// Those that came back, as far as they fit, and whether another has won meanwhile.
+    pub(super) fn take_returned(&mut self, room: &mut Room) -> (Vec<Pending>, bool) {
+        let all = std::mem::take(&mut self.returned).into_iter();
+        let (taken, left) = all.partition(|pending| room.takes(pending));
+        self.returned = left;
+        (taken, std::mem::take(&mut self.beaten))
     }
 
     /// Everything that is unsettled, for good.
@@ -136,7 +139,7 @@ impl Committer {
     /// Sends what waits to the replica that writes, as far as that takes it.
     pub(super) fn forward_waiting(&mut self) {
         while let Some(to) = self.forwarding.to.clone()
-            && self.forwarding.sent.len() < SENT_MAX
+            && self.forwarding.sent.len() + self.forwarding.returned.len() < SENT_MAX
             && let Some(pending) = self.take_batch(FORWARD_OPS_MAX, FORWARD_BYTES_MAX, false)
         {
             self.send(pending, to);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::offer::{COMMIT_ROOM, Offer, Pending, Phase, Prepared, Waiters, unjudged};
+use super::offer::{COMMIT_ROOM, Offer, Pending, Phase, Prepared, Room, Waiters, unjudged};
 use super::{Committer, INLINE_BYTES_MAX};
 use crate::apply;
 use crate::bucket::Failure;
-use crate::commit::{Batch, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Group, UNTIL_WINDOW};
+use crate::commit::{Batch, Group, UNTIL_WINDOW};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
@@ -27,10 +27,11 @@ impl Committer {
         if !waits || gathers && !self.much_waits() && !self.forwarding.has_returned() {
             return None;
         }
-        let (mut pending, beaten) = self.forwarding.take_returned();
+        let mut room = Room::WHOLE;
+        let (mut pending, beaten) = self.forwarding.take_returned(&mut room);
         let phase = if pending.is_empty() { self.first_phase() } else { Phase::Look };
         if !self.large_waits() {
-            pending.extend(self.guests.take());
+            pending.extend(self.guests.take(&mut room));
         }
         if let Some(reason) = self.clock_is_off() {
             let error = Error::unavailable("write to", self.log.name().as_str(), reason);
@@ -41,12 +42,10 @@ impl Committer {
             Offer::new(pending, phase, now).answer_refused(&error);
             return None;
         }
-        let ops: usize = pending.iter().map(Pending::ops).sum();
-        let bytes: usize = pending.iter().map(|pending| pending.bytes).sum();
-        let ops_max = self.batch_ops_max.min(COMMIT_OPS_MAX.saturating_sub(ops));
         // A large one goes alone, or it would wait for ever.
         let must = pending.is_empty();
-        pending.extend(self.take_batch(ops_max, COMMIT_BYTES_MAX.saturating_sub(bytes), must));
+        let ops_max = self.batch_ops_max.min(room.ops);
+        pending.extend(self.take_batch(ops_max, room.bytes + COMMIT_ROOM, must));
         let mut offer = Offer::new(pending, phase, now);
         offer.lost_race = beaten;
         (!offer.pending.is_empty()).then_some(offer)

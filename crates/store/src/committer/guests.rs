@@ -7,8 +7,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Committer;
-use super::offer::{Pending, Settled, Settlement};
-use crate::commit::{COMMIT_BYTES_MAX, COMMIT_OPS_MAX, UNTIL_WINDOW};
+use super::offer::{Pending, Room, Settled, Settlement};
+use crate::commit::UNTIL_WINDOW;
 use crate::env::Mutant;
 use crate::meters::Meters;
 use crate::peers::Carriage;
@@ -41,13 +41,12 @@ impl Guests {
         self.arrivals.recv().await
     }
 
-    /// Those that fit into half a commit, so that ours have room.
-    pub(super) fn take(&mut self) -> Vec<Pending> {
-        let (mut taken, mut ops, mut bytes) = (Vec::new(), 0, 0);
+    /// Those that fit, and into half a commit, so that ours have room.
+    pub(super) fn take(&mut self, room: &mut Room) -> Vec<Pending> {
+        let (mut taken, mut share) = (Vec::new(), Room::HALF);
         self.waiting.retain(|pending| !pending.is_left());
         while let Some(next) = self.waiting.front() {
-            (ops, bytes) = (ops + next.ops(), bytes + next.bytes);
-            if 2 * ops > COMMIT_OPS_MAX || 2 * bytes > COMMIT_BYTES_MAX {
+            if !share.takes(next) || !room.takes(next) {
                 break;
             }
             taken.extend(self.waiting.pop_front());
@@ -85,6 +84,12 @@ impl Committer {
     pub(super) fn admit(&mut self, pending: Pending) {
         let next = self.state.seq.next();
         let batch = &pending.batch;
+        let offered = self.offer.iter_mut().flat_map(|offer| &mut offer.pending);
+        let mut known = offered.chain(&mut self.guests.waiting);
+        if let Some(known) = known.find(|known| known.batch.id == batch.id) {
+            // Its owner has sent it before, and gave up waiting.
+            return if known.is_of_peer() { known.ask_again(pending) } else { pending.give_back() };
+        }
         if self.log.env().has(Mutant::CarryAnything) {
             self.guests.waiting.push_back(pending);
         } else if self.state.judged.contains(batch.id) {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::apply::{Applied, GroupResult};
 use crate::backoff::Backoff;
 use crate::bucket::Failure;
-use crate::commit::{Batch, Commit, Group};
+use crate::commit::{Batch, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Commit, Group};
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
 use crate::log::Log;
@@ -133,6 +133,32 @@ pub(crate) struct Prepared {
     pub(super) applied: Applied,
 }
 
+/// What a commit still holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) ops: usize,
+    pub(super) bytes: usize,
+}
+
+impl Room {
+    /// That of an empty one.
+    pub(super) const WHOLE: Self =
+        Self { ops: COMMIT_OPS_MAX, bytes: COMMIT_BYTES_MAX - COMMIT_ROOM };
+
+    /// Half of that.
+    pub(super) const HALF: Self = Self { ops: Self::WHOLE.ops / 2, bytes: Self::WHOLE.bytes / 2 };
+
+    /// Makes room for a batch, if there is.
+    pub(super) fn takes(&mut self, pending: &Pending) -> bool {
+        let (ops, bytes) = (pending.ops(), pending.bytes);
+        let fits = ops <= self.ops && bytes <= self.bytes;
+        if fits {
+            *self = Self { ops: self.ops - ops, bytes: self.bytes - bytes };
+        }
+        fits
+    }
+}
+
 /// What settles a batch: a commit that was installed.
 pub(super) struct Settlement<'a> {
     /// The state after it.
@@ -184,6 +210,11 @@ impl Pending {
         if let Waiters::Peer(reply) = self.waiters {
             let _ = reply.send(carriage);
         }
+    }
+
+    /// The same batch has come again from its peer, who waits for this answer now.
+    pub(super) fn ask_again(&mut self, again: Self) {
+        self.waiters = again.waiters;
     }
 
     /// It is its owner's again.
