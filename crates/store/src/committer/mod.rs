@@ -177,8 +177,7 @@ impl Committer {
         while let Ok(submission) = self.submissions.try_recv() {
             self.queue.push_back(submission);
         }
-        let now = self.log.env().instant();
-        self.hedge(now);
+        self.hedge(self.log.env().instant());
         self.forward_beaten();
         self.forward_waiting();
         if self.offer.is_none() {
@@ -187,6 +186,8 @@ impl Committer {
                 None => self.form_offer(),
             };
         }
+        // Not before, or an offer that was just made would be of the future, and wait for a timer.
+        let now = self.log.env().instant();
         if self.creating.is_none()
             && let Some(offer) = &self.offer
             && offer.phase == Phase::Ready
