@@ -31,6 +31,8 @@ const SECRET: &str = "MOVIES_INTERNAL_KEY";
 const SECRET_BYTES_MIN: usize = 32;
 /// A replica that takes so long to be reached is as good as gone.
 const CONNECT_MAX: Duration = Duration::from_millis(200);
+/// So much of an answer is read: it is a number, or a reason.
+const ANSWER_BYTES_MAX: usize = 1_024;
 /// How long a batch may take. Its owner has given up before, and created it itself.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -162,8 +164,15 @@ impl Peers for HttpPeers {
         let (to, collection) = (address.to_owned(), collection.clone());
         async move {
             let answer = async {
-                let answer = request.send().await?;
-                Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
+                let mut answer = request.send().await?;
+                let mut text = Vec::new();
+                while text.len() < ANSWER_BYTES_MAX
+                    && let Some(chunk) = answer.chunk().await?
+                {
+                    text.extend_from_slice(&chunk);
+                }
+                let text = String::from_utf8_lossy(&text).into_owned();
+                Ok::<_, reqwest::Error>((answer.status(), text))
             };
             match answer.await {
                 Ok((StatusCode::OK, text)) => {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::commit::{
-    Action, Adoption, Batch, Change, Code, Commit, FORMAT, FileRegister, Group, Op, Outcome,
+    Action, Adoption, Batch, COMMIT_BYTES_MAX, Change, Code, Commit, FORMAT, FileRegister, Group,
+    Op, Outcome,
 };
 use crate::env::Mutant;
 use crate::error::{Error, Result};
@@ -56,6 +57,11 @@ pub fn prepare(
     })?;
     record(&mut commit, &applied);
     let bytes = commit.encode();
+    if bytes.len() > COMMIT_BYTES_MAX {
+        // Nobody could read it, for good.
+        let found = format!("it would have {} bytes", bytes.len());
+        return Err(Error::damaged(format!("commit {}, not yet written", commit.seq), found));
+    }
     applied.state.hash = Some(CommitHash::of(&bytes));
     Ok((commit, bytes, applied))
 }

@@ -46,7 +46,7 @@ impl Collection {
             return refuse("it is no batch that one replica takes of another");
         }
         let (reply, carried) = oneshot::channel();
-        let pending = Pending::of_peer(batch, reply, self.inner.log.env().instant());
+        let pending = Pending::of_peer(batch, message.len(), reply, self.inner.log.env().instant());
         if self.inner.guests.try_send(pending).is_err() {
             return Ok(Carriage::NotCarried);
         }

@@ -35,7 +35,9 @@ impl Ahead {
 impl Committer {
     /// Begins to judge the next batch, if it is large and a create is under way.
     pub(super) fn work_ahead(&mut self) {
-        if self.creating.is_none() || self.ahead.is_some() || !self.much_waits() {
+        // What has come back waits for the next create already.
+        let is_busy = self.ahead.is_some() || self.forwarding.has_returned();
+        if self.creating.is_none() || is_busy || !self.much_waits() {
             return;
         }
         let prepared = self.offer.as_ref().and_then(|offer| offer.prepared.as_ref());

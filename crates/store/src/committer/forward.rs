@@ -5,6 +5,7 @@
 //! what became of it. What comes back, or is not in the log in time, we create ourselves; it may be
 //! in the log twice then, and counts once.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -15,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Committer;
-use super::offer::{Pending, Phase, Room, Settled, Settlement, unjudged};
+use super::offer::{COMMIT_ROOM, Pending, Phase, Room, Settled, Settlement, Submission, unjudged};
 use crate::env::Mutant;
 use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX, Peers};
 
@@ -23,6 +24,9 @@ use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX, Peers};
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
 /// So many are under way at once; the next one gathers meanwhile.
 const SENT_MAX: usize = 8;
+/// How long a peer that cannot be reached, or is late, is not asked: at first, and at most.
+const SHUNNED_FIRST: Duration = Duration::from_secs(1);
+const SHUNNED_MAX: Duration = Duration::from_secs(60);
 
 /// What is with the replica that writes.
 pub(crate) struct Forwarding {
@@ -33,6 +37,8 @@ pub(crate) struct Forwarding {
     sent: Vec<Sent>,
     /// Those that came back, to be created here.
     returned: Vec<Pending>,
+    /// Peers that could not be reached, or took too long, and are not asked for a while.
+    shunned: BTreeMap<Arc<str>, Shunned>,
     /// Whether they came back since yet another has won.
     beaten: bool,
 }
@@ -42,12 +48,23 @@ struct Sent {
     to: Arc<str>,
     /// None once it has come.
     reply: Option<BoxFuture<'static, Carriage>>,
-    due: Instant,
+}
+
+struct Shunned {
+    until: Instant,
+    pause: Duration,
 }
 
 impl Forwarding {
     pub(crate) fn new(peers: Option<Arc<dyn Peers>>) -> Self {
-        Self { peers, to: None, sent: Vec::new(), returned: Vec::new(), beaten: false }
+        Self {
+            peers,
+            to: None,
+            sent: Vec::new(),
+            returned: Vec::new(),
+            shunned: BTreeMap::new(),
+            beaten: false,
+        }
     }
 
     /// Where this replica takes batches itself.
@@ -56,9 +73,21 @@ impl Forwarding {
     }
 
     /// A commit was installed; `writer`: where its writer, who is not us, takes batches.
-    pub(super) fn follow(&mut self, writer: Option<&Arc<str>>) {
+    pub(super) fn follow(&mut self, writer: Option<&Arc<str>>, now: Instant) {
         let peers = self.peers.as_ref();
-        self.to = writer.filter(|it| peers.is_some_and(|peers| peers.address() != &***it)).cloned();
+        let is_other = |it: &&Arc<str>| peers.is_some_and(|peers| peers.address() != &***it);
+        let is_shunned = |it: &Arc<str>| self.shunned.get(it).is_some_and(|it| it.until > now);
+        self.to = writer.filter(is_other).filter(|it| !is_shunned(it)).cloned();
+    }
+
+    /// Whether the one that writes has as much of us as it is sent at once.
+    pub(super) fn is_full(&self) -> bool {
+        self.to.is_some() && self.sent.len() + self.returned.len() >= SENT_MAX
+    }
+
+    /// Batches of ours that a peer has, or had.
+    pub(super) fn unsettled(&mut self) -> impl Iterator<Item = &mut Pending> + '_ {
+        self.sent.iter_mut().map(|sent| &mut sent.pending).chain(&mut self.returned)
     }
 
     /// Whether there is nothing under way or come back.
@@ -84,7 +113,7 @@ impl Forwarding {
 
     /// When the first one has to come back.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.sent.iter().map(|sent| sent.due).min()
+        self.sent.iter().filter_map(|sent| sent.pending.due).min()
     }
 
     pub(super) fn has_returned(&self) -> bool {
@@ -109,6 +138,18 @@ impl Forwarding {
         self.to = self.to.take().filter(|to| **to != *peer);
     }
 
+    /// One that cannot be reached may win often; it is asked again after a pause that grows.
+    fn shun(&mut self, peer: &Arc<str>, now: Instant) {
+        self.forget(peer);
+        self.shunned.retain(|_, shunned| shunned.until + SHUNNED_MAX > now);
+        let last = self.shunned.get(peer);
+        if last.is_some_and(|last| last.until > now) {
+            return;
+        }
+        let pause = last.map_or(SHUNNED_FIRST, |last| (2 * last.pause).min(SHUNNED_MAX));
+        self.shunned.insert(Arc::clone(peer), Shunned { until: now + pause, pause });
+    }
+
     /// Those that a commit holds are answered; `renew` makes a void one anew.
     pub(super) fn settle(
         &mut self,
@@ -117,7 +158,10 @@ impl Forwarding {
     ) {
         for mut sent in std::mem::take(&mut self.sent) {
             match sent.pending.settle(by) {
-                Settled::Judged => by.meters.batches_forwarded.increase(),
+                Settled::Judged => {
+                    self.shunned.remove(&sent.to);
+                    by.meters.batches_forwarded.increase();
+                }
                 Settled::Void(void) => self.returned.extend(renew(void)),
                 Settled::Open(pending) => {
                     sent.pending = pending;
@@ -136,10 +180,22 @@ impl Forwarding {
 }
 
 impl Committer {
+    /// Whether what waits is to go to the replica that writes, as soon as that has less of us.
+    pub(super) fn is_for_peer(&self) -> bool {
+        let small = |first: &Submission| {
+            first.group.ops.len() <= FORWARD_OPS_MAX
+                && first.bytes + COMMIT_ROOM <= FORWARD_BYTES_MAX
+        };
+        self.forwarding.is_full()
+            && !self.forwarding.has_returned()
+            && self.guests.is_empty()
+            && self.queue.front().is_some_and(small)
+    }
+
     /// Sends what waits to the replica that writes, as far as that takes it.
     pub(super) fn forward_waiting(&mut self) {
         while let Some(to) = self.forwarding.to.clone()
-            && self.forwarding.sent.len() + self.forwarding.returned.len() < SENT_MAX
+            && !self.forwarding.is_full()
             && let Some(pending) = self.take_batch(FORWARD_OPS_MAX, FORWARD_BYTES_MAX, false)
         {
             self.send(pending, to);
@@ -149,14 +205,18 @@ impl Committer {
     /// An offer that was beaten goes to whoever won, if that one takes it; what peers had sent along
     /// goes back to them.
     pub(super) fn forward_beaten(&mut self) {
-        let Some(to) = self.forwarding.to.clone() else { return };
+        let now = self.log.env().instant();
+        let Some(to) = self.forwarding.to.clone().filter(|_| self.creating.is_none()) else {
+            return;
+        };
         let beaten = |offer: &&mut super::Offer| offer.phase == Phase::Ready && offer.lost_race;
         let Some(offer) = self.offer.as_mut().filter(beaten) else { return };
         offer.lost_race = false;
         offer.prepared = None;
         for pending in std::mem::take(&mut offer.pending) {
-            let fits =
-                pending.ops() <= FORWARD_OPS_MAX && pending.message_bytes() <= FORWARD_BYTES_MAX;
+            let fits = pending.ops() <= FORWARD_OPS_MAX
+                && pending.message_bytes() <= FORWARD_BYTES_MAX
+                && pending.due.is_none_or(|due| due > now);
             if pending.is_of_peer() {
                 pending.give_back();
             } else if fits {
@@ -175,8 +235,10 @@ impl Committer {
         let message =
             unjudged(&self.log, &self.state, &self.writer, address, vec![pending.batch.clone()]);
         let reply = peers.forward(&to, self.log.name(), message.encode());
+        // From the first peer on, or it would be handed on for ever.
         let due = self.log.env().instant() + HEDGE_AFTER;
-        self.forwarding.sent.push(Sent { pending, to, reply: Some(reply), due });
+        pending.due = pending.due.or(Some(due));
+        self.forwarding.sent.push(Sent { pending, to, reply: Some(reply) });
     }
 
     /// A peer has answered. What it says is a hint where to look.
@@ -186,8 +248,12 @@ impl Committer {
             Carriage::NotCarried | Carriage::Failed => {
                 self.shared.meters.batches_not_carried.increase();
                 let sent = self.forwarding.sent.remove(index);
-                self.forwarding.forget(&sent.to);
-                self.forwarding.beaten |= carriage == Carriage::NotCarried;
+                if carriage == Carriage::Failed {
+                    self.forwarding.shun(&sent.to, self.log.env().instant());
+                } else {
+                    self.forwarding.forget(&sent.to);
+                    self.forwarding.beaten |= !self.last_is_ours;
+                }
                 self.forwarding.returned.push(sent.pending);
             }
         }
@@ -196,12 +262,12 @@ impl Committer {
     /// Takes back what is not in the log in time.
     pub(super) fn hedge(&mut self, now: Instant) {
         for sent in std::mem::take(&mut self.forwarding.sent) {
-            if sent.due > now {
+            if sent.pending.due.is_none_or(|due| due > now) {
                 self.forwarding.sent.push(sent);
                 continue;
             }
             self.shared.meters.batches_hedged.increase();
-            self.forwarding.forget(&sent.to);
+            self.forwarding.shun(&sent.to, now);
             let pending = if self.log.env().has(Mutant::RenewHedged) {
                 sent.pending.renewed(self.log.env().batch_id(), self.until())
             } else {

@@ -16,6 +16,7 @@ use crate::state::State;
 /// A clock further off the bucket's must not stamp commits: it could expire every
 /// idempotency key.
 const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
+
 impl Committer {
     /// Takes all that waits, as far as one commit holds it: what came back from a peer, what peers
     /// want taken along, and the groups of the queue.
@@ -24,6 +25,9 @@ impl Committer {
         let gathers = self.guests.gather_until.is_some_and(|until| until > now);
         let waits =
             self.forwarding.has_returned() || !self.guests.is_empty() || !self.queue.is_empty();
+        if self.is_for_peer() {
+            return None;
+        }
         if !waits || gathers && !self.much_waits() && !self.forwarding.has_returned() {
             return None;
         }
@@ -115,6 +119,7 @@ impl Committer {
             return Ok(());
         }
         let Some(offer) = &mut self.offer else { return Ok(()) };
+        offer.lost_race = false;
         if !is_prepared(offer) {
             let forward = self.forwarding.address();
             let state = Arc::clone(&self.state);

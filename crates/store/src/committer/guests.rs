@@ -82,12 +82,11 @@ impl Guests {
 impl Committer {
     /// Takes in what could stand in our next commit.
     pub(super) fn admit(&mut self, pending: Pending) {
+        self.guests.waiting.retain(|waiting| !waiting.is_left());
         let next = self.state.seq.next();
         let batch = &pending.batch;
-        let offered = self.offer.iter_mut().flat_map(|offer| &mut offer.pending);
-        let mut known = offered.chain(&mut self.guests.waiting);
-        if let Some(known) = known.find(|known| known.batch.id == batch.id) {
-            // Its owner has sent it before, and gave up waiting.
+        if let Some(known) = self.unsettled().find(|known| known.batch.id == batch.id) {
+            // Its owner has sent it before, and gave up waiting; or it is ours.
             return if known.is_of_peer() { known.ask_again(pending) } else { pending.give_back() };
         }
         if self.log.env().has(Mutant::CarryAnything) {
@@ -103,5 +102,11 @@ impl Committer {
         } else {
             pending.give_back();
         }
+    }
+
+    /// Every batch that was formed or admitted here and is not in the log yet.
+    fn unsettled(&mut self) -> impl Iterator<Item = &mut Pending> + '_ {
+        let offered = self.offer.iter_mut().flat_map(|offer| &mut offer.pending);
+        offered.chain(&mut self.guests.waiting).chain(self.forwarding.unsettled())
     }
 }

@@ -45,7 +45,7 @@ impl Committer {
         self.last_is_ours = false;
         let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
         self.install(seq, applied, &ids, length);
-        self.forwarding.follow(commit.forward.as_ref());
+        self.forwarding.follow(commit.forward.as_ref(), self.log.env().instant());
         self.guests.send_back();
         Ok(())
     }
@@ -56,7 +56,7 @@ impl Committer {
         let ids: Vec<_> = pending.clone().map(|pending| pending.batch.id).collect();
         let guests = pending.filter(|pending| pending.is_of_peer()).count();
         self.last_is_ours = true;
-        self.forwarding.follow(None);
+        self.forwarding.follow(None, self.log.env().instant());
         self.guests.carried(guests, self.log.env().instant(), &self.shared.meters);
         self.install(prepared.seq, prepared.applied, &ids, prepared.bytes.len());
     }

@@ -98,6 +98,8 @@ pub(crate) struct Pending {
     waiters: Waiters,
     /// Whether a peer has it, too: it may come into the log without us.
     pub(super) is_abroad: bool,
+    /// When it has to be in the log, or its owner creates it: since it was first sent to a peer.
+    pub(super) due: Option<Instant>,
     /// When it was taken out of the queue.
     formed: Instant,
 }
@@ -184,12 +186,20 @@ pub(super) enum Settled {
 impl Pending {
     pub(super) fn new(batch: Batch, waiters: Waiters, now: Instant) -> Self {
         let bytes = batch.encoded_len();
-        Self { batch, bytes, waiters, is_abroad: false, formed: now }
+        Self { batch, bytes, waiters, is_abroad: false, due: None, formed: now }
     }
 
     /// One that a peer wants taken along.
-    pub(crate) fn of_peer(batch: Batch, reply: oneshot::Sender<Carriage>, now: Instant) -> Self {
-        Self::new(batch, Waiters::Peer(reply), now)
+    pub(crate) fn of_peer(
+        batch: Batch,
+        message_bytes: usize,
+        reply: oneshot::Sender<Carriage>,
+        now: Instant,
+    ) -> Self {
+        let mut pending = Self::new(batch, Waiters::Peer(reply), now);
+        // Nobody has checked at the edge how its texts are escaped.
+        pending.bytes += message_bytes;
+        pending
     }
 
     pub(super) fn ops(&self) -> usize {
@@ -230,7 +240,7 @@ impl Pending {
         }
         self.batch.id = id;
         self.batch.until = until;
-        self.is_abroad = false;
+        (self.is_abroad, self.due) = (false, None);
         Some(self)
     }
 
