@@ -15,8 +15,10 @@ use crate::{ci, s3, shell};
 /// How long clients make requests; a fixed seed, so that runs can be compared.
 const SECONDS: &str = "60";
 const SEED: &str = "1";
-/// A lie is found at once.
+/// A lie is found at once, where the replica that is lied to writes.
 const LIE_SECONDS: &str = "8";
+/// How long replicas run that cannot reach each other.
+const ALONE_SECONDS: &str = "24";
 
 /// What the command line asks for.
 struct Asked<'a> {
@@ -89,6 +91,7 @@ fn trials(
             .with_context(|| format!("logs and history are in {}", folder.display()))
     };
     trial("blackbox", &["--seconds", asked.seconds])?;
-    trial("blackbox-created", &["--seconds", LIE_SECONDS, "--lie", "created"])?;
-    trial("blackbox-absent", &["--seconds", LIE_SECONDS, "--lie", "absent"])
+    trial("blackbox-alone", &["--seconds", ALONE_SECONDS, "--alone"])?;
+    trial("blackbox-created", &["--seconds", LIE_SECONDS, "--alone", "--lie", "created"])?;
+    trial("blackbox-absent", &["--seconds", LIE_SECONDS, "--alone", "--lie", "absent"])
 }

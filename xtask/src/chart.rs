@@ -20,6 +20,7 @@ const APIS: &[&str] = &["policy/v1/PodDisruptionBudget", "autoscaling/v2/Horizon
 /// Other renderings, each with settings that switch a part on or off.
 const VARIANTS: &[&[&str]] = &[
     &["autoscaling.enabled=false", "networkPolicy.enabled=false", "auth=none"],
+    &["forwarding.enabled=true"],
     &["ingress.enabled=true", "ingress.className=nginx", "ingress.tlsSecretName=tls"],
 ];
 /// Templates are no YAML before they are rendered.

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     check::take(&mut steps)?;
     steps.run("deny", || deny::run(&[]))?;
     steps.run("test", || shell::run(TEST))?;
-    steps.run("simulation", || sim::run(&["--seeds".to_owned(), "490".to_owned()]))?;
+    steps.run("simulation", || sim::run(&["--seeds".to_owned(), "1000".to_owned()]))?;
     steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
     steps.run("readme", readme_commands)?;
     steps.run("openapi", openapi_lint)?;

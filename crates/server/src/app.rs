@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use movies_store::Store;
 use movies_store::key::CollectionName;
@@ -15,7 +14,7 @@ use movies_store::movie::MovieLimits;
 
 use crate::auth::Auth;
 use crate::http;
-use crate::http::caching::Stamp;
+use crate::peers::HttpPeers;
 use crate::purge::Purges;
 use crate::telemetry::meters::Meters;
 use crate::telemetry::traces::Traces;
@@ -39,7 +38,6 @@ struct Inner {
     auth: Auth,
     default_collection: CollectionName,
     draining: AtomicBool,
-    stamps: ArcSwapOption<Stamp>,
     meters: Meters,
 }
 
@@ -77,6 +75,8 @@ pub struct Settings {
     pub health_apart: bool,
     /// How long shared caches may keep what everybody may read; by default they ask each time.
     pub shared: Option<Shared>,
+    /// The other replicas, where they hand over writes.
+    pub peers: Option<HttpPeers>,
     /// Who tells shared caches what has changed.
     pub purges: Option<Purges>,
     /// Which requests are traced; by default none.
@@ -114,6 +114,7 @@ impl Default for Settings {
             cors_origins: Origins::Own,
             health_apart: false,
             shared: None,
+            peers: None,
             purges: None,
             traces: None,
             trusted_proxies: TrustedProxies::default(),
@@ -189,7 +190,6 @@ impl App {
                 auth,
                 default_collection: CollectionName::default(),
                 draining: AtomicBool::new(false),
-                stamps: ArcSwapOption::empty(),
                 meters: Meters::default(),
             }),
         }
@@ -211,11 +211,6 @@ impl App {
 
     pub(crate) fn auth(&self) -> &Auth {
         &self.inner.auth
-    }
-
-    /// The headers of the version that was asked for last.
-    pub(crate) fn stamps(&self) -> &ArcSwapOption<Stamp> {
-        &self.inner.stamps
     }
 
     /// What is counted.
@@ -240,6 +235,11 @@ pub fn endpoint(app: App) -> Endpoint {
 /// `/livez`, `/readyz` and `/metrics` alone, for an admin listener.
 pub fn health_endpoint(app: App) -> Endpoint {
     http::health_endpoint(app)
+}
+
+/// What other replicas ask of this one, for a listener of its own.
+pub fn batches_endpoint(app: App, peers: HttpPeers) -> Endpoint {
+    http::batches_endpoint(app, peers)
 }
 
 #[cfg(test)]

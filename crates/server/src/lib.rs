@@ -10,6 +10,7 @@ mod http;
 pub mod listener;
 pub mod openapi;
 mod outgoing;
+pub mod peers;
 pub mod purge;
 pub mod serve;
 pub mod telemetry;

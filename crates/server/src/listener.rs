@@ -20,7 +20,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use movies_store::spans;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -31,7 +30,6 @@ use tracing::{debug, warn};
 
 use crate::app::Endpoint;
 use crate::outgoing::{Outgoing, Pace};
-use crate::telemetry::{RequestLine, traces};
 use crate::tls::{Opened, Tls};
 use crate::workers::Workers;
 
@@ -287,9 +285,15 @@ impl Connection {
         let mut socket = TimeoutStream::new(stream);
         socket.set_write_timeout(Some(stall));
         let movement = Arc::new(Movement::new());
-        let service = service_fn(|request| {
-            answer(self.endpoint.clone(), Arc::clone(&movement), stall, self.peer, request)
+        // Held as a whole, by this thread alone: counting who holds what all connections share
+        // would have the threads wait for each other.
+        let client = Arc::new(Client {
+            endpoint: self.endpoint,
+            movement: Arc::clone(&movement),
+            stall,
+            peer: self.peer,
         });
+        let service = service_fn(|request| answer(Arc::clone(&client), request));
         let served = self.builder.serve_connection(TokioIo::new(Box::pin(socket)), service);
         let mut served = pin!(self.watcher.watch(served));
         loop {
@@ -312,38 +316,32 @@ impl Connection {
     }
 }
 
-async fn answer(
+/// What the requests of a connection share.
+struct Client {
     endpoint: Endpoint,
     movement: Arc<Movement>,
     stall: Duration,
     peer: Peer,
+}
+
+async fn answer(
+    client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<Outgoing>, Infallible> {
+    let Client { endpoint, movement, stall, peer } = &*client;
     let http2 = request.version() == Version::HTTP_2;
-    let running = Running::new(&movement, http2);
-    let line = RequestLine::of(&request);
-    let span = endpoint.traces().and_then(|traces| line.trace(traces, &request));
-    let counted = endpoint.meters().request();
-    let begun = Instant::now();
+    let running = Running::new(movement, http2);
     // The time-out hides that a body is empty, by which a DELETE with a body is told from one without.
     let mut request = request.map(|body| match body.is_end_stream() {
         true => Body::empty(),
-        false => Body::new(TimeoutBody::new(stall, body)),
+        false => Body::new(TimeoutBody::new(*stall, body)),
     });
     if *request.method() == Method::POST || endpoint.believes_proxies() {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(*peer);
     }
-    let response = match &span {
-        None => endpoint.answer(request).await,
-        // Apart, so that the many others take no room for it.
-        Some(span) => Box::pin(spans::within(Some(span.parent()), endpoint.answer(request))).await,
-    };
-    line.write(&response, begun, &counted, span.as_ref());
-    if let Some(span) = span {
-        traces::end(span, response.status());
-    }
+    let response = endpoint.answer(request).await;
     drop(running);
-    let pace = if http2 { Pace::Watched(movement) } else { Pace::Gathered };
+    let pace = if http2 { Pace::Watched(Arc::clone(movement)) } else { Pace::Gathered };
     Ok(response.map(|body| Outgoing::new(body, pace)))
 }
 
@@ -389,19 +387,19 @@ impl Movement {
 }
 
 /// Counts a request as running until it is dropped.
-struct Running(Arc<Movement>);
+struct Running<'a>(&'a Movement);
 
-impl Running {
-    fn new(movement: &Arc<Movement>, http2: bool) -> Self {
+impl<'a> Running<'a> {
+    fn new(movement: &'a Movement, http2: bool) -> Self {
         if !http2 {
             movement.http1.store(true, Ordering::Relaxed);
         }
         movement.running.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(movement))
+        Self(movement)
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         // What HTTP/1.1 connections do is watched elsewhere.
         if !self.0.http1.load(Ordering::Relaxed) {

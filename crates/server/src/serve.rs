@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use futures_util::future::OptionFuture;
 use movies_store::key::CollectionName;
-use movies_store::{Absent, Bucket, Env, Options, Store};
+use movies_store::{Absent, Bucket, Env, Options, Peers, Store};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::app::{self, App};
 use crate::auth;
 use crate::config::{BUILD, Kinds, LimitArgs, ServeArgs};
 use crate::listener::{self, ConnectionLimits};
+use crate::peers::HttpPeers;
 use crate::purge::Purging;
 use crate::telemetry::traces::Tracing;
 use crate::tls::{Renewal, Tls};
@@ -47,6 +48,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let doors = Doors::open(args).await?;
     let address = doors.api.local_addr().context("cannot tell the address")?;
     let mut settings = args.settings(address.ip())?;
+    settings.peers = doors.peers(args)?;
     let purging = args.purging()?;
     settings.purges = purging.as_ref().map(|purging| purging.purges.clone());
     let options = args.store_options();
@@ -59,7 +61,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let store = tokio::select! {
         biased;
         () = signals.next() => return Ok(()),
-        store = start(&bucket, options) => store?,
+        store = start(&bucket, options, settings.peers.clone()) => store?,
     };
     let app = App::new(store.clone(), settings, started.auth.clone());
     tokio::spawn(started.keep_fresh(store.clone()));
@@ -78,6 +80,7 @@ struct Doors {
     /// Where the API speaks HTTPS.
     tls: Option<(Tls, Renewal)>,
     admin: Option<TcpListener>,
+    internal: Option<TcpListener>,
 }
 
 impl Doors {
@@ -87,8 +90,18 @@ impl Doors {
             Some(address) => Some(bind(address, "--admin-listen").await?),
             None => None,
         };
+        let internal = match args.peers.listen() {
+            Some(address) => Some(bind(address, "--internal-listen").await?),
+            None => None,
+        };
         let tls = args.listen.tls_files().map(Tls::read).transpose()?;
-        Ok(Self { api, tls, admin })
+        Ok(Self { api, tls, admin, internal })
+    }
+
+    /// The other replicas, where they may hand over writes.
+    fn peers(&self, args: &ServeArgs) -> anyhow::Result<Option<HttpPeers>> {
+        let Some(internal) = &self.internal else { return Ok(None) };
+        args.peers.start(internal.local_addr().context("cannot tell the address")?).map(Some)
     }
 }
 
@@ -102,7 +115,14 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let limits = connection_limits(&args.limits);
     let workers = Arc::new(Workers::start(args.listen.workers()).context("cannot start threads")?);
-    let Doors { api, tls, admin } = doors;
+    let Doors { api, tls, admin, internal } = doors;
+    if let Some((internal, peers)) = internal.zip(app.settings().peers.clone()) {
+        // Until the very end as well: a batch that is refused goes elsewhere.
+        let endpoint = app::batches_endpoint(app.clone(), peers);
+        let workers = Arc::clone(&workers);
+        let for_ever = std::future::pending();
+        tokio::spawn(listener::serve(internal, None, endpoint, limits, workers, for_ever));
+    }
     if let Some(admin) = admin {
         // It answers until the very end, so that the drain can be watched.
         let endpoint = app::health_endpoint(app.clone());
@@ -174,7 +194,13 @@ fn open_bucket(args: &ServeArgs) -> anyhow::Result<Bucket> {
 }
 
 /// Tests the bucket and opens the default collection.
-async fn start(bucket: &Bucket, options: Options) -> anyhow::Result<Store> {
+async fn start(
+    bucket: &Bucket,
+    options: Options,
+    peers: Option<HttpPeers>,
+) -> anyhow::Result<Store> {
+    let peers = peers.map(|peers| -> Arc<dyn Peers> { Arc::new(peers) });
+    let options = Options { peers, ..options };
     info!(build = BUILD, replica = options.replica, store = bucket.url(), "starting");
     let store = Store::start(bucket.clone(), Env::real(), options)
         .await

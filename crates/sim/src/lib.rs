@@ -15,6 +15,7 @@ pub mod faults;
 pub mod history;
 pub mod identity;
 pub mod model;
+pub mod peers;
 pub mod run;
 pub mod s3;
 pub mod seeds;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use movies_sim::run::{MUTANTS, Report, Run, run};
-use movies_sim::seeds::FAILED_ONCE;
+use movies_sim::seeds::{FAILED_ONCE, Seed};
 use movies_sim::trace::Telling;
 use movies_store::Mutant;
 
@@ -34,16 +34,25 @@ struct Args {
     /// About how many requests the clients of one seed make.
     #[arg(long, default_value_t = 200)]
     ops: u32,
+    /// Replicas know nothing of one another.
+    #[arg(long)]
+    no_forwarding: bool,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
-    let quiet =
-        |(seed, requests), mutant| run(Run { seed, requests, mutant, telling: Telling::Quiet });
-    let drawn = |count| (args.from..args.from.saturating_add(count)).map(|seed| (seed, args.ops));
+    let quiet = |(seed, requests, forwarding), mutant| {
+        run(Run { seed, requests, forwarding, mutant, telling: Telling::Quiet })
+    };
+    let forwarding = !args.no_forwarding;
+    let drawn = |count| {
+        let seeds = args.from..args.from.saturating_add(count);
+        seeds.map(|seed| (seed, args.ops, forwarding))
+    };
     let found = if let Some(seed) = args.seed {
         let mutant = args.mutant.and_then(|number| MUTANTS.get(number.checked_sub(1)?).copied());
-        let report = run(Run { seed, requests: args.ops, mutant, telling: Telling::Lines });
+        let report =
+            run(Run { seed, requests: args.ops, forwarding, mutant, telling: Telling::Lines });
         say(&report)?;
         report.finding.is_some()
     } else if args.mutants {
@@ -55,26 +64,31 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 fn all_hold(
-    seeds: impl Iterator<Item = (u64, u32)>,
-    run: impl Fn((u64, u32), Option<Mutant>) -> Report,
+    seeds: impl Iterator<Item = Seed>,
+    run: impl Fn(Seed, Option<Mutant>) -> Report,
 ) -> anyhow::Result<bool> {
-    let (mut count, mut requests, mut commits, mut checkpoints, mut bad) =
-        (0_u64, 0, 0, 0, Vec::new());
+    let (mut count, mut requests, mut commits, mut carried, mut checkpoints, mut bad) =
+        (0_u64, 0, 0, 0, 0, Vec::new());
     for seed in seeds {
         let report = run(seed, None);
         count += 1;
         requests += report.requests;
         commits += report.commits;
         checkpoints += report.checkpoints;
+        carried += report.carried;
         if report.finding.is_some() {
             say(&report)?;
-            say(format_args!("  replay: cargo xtask sim --seed {} --ops {}", seed.0, seed.1))?;
+            let option = if seed.2 { "" } else { " --no-forwarding" };
+            say(format_args!(
+                "  replay: cargo xtask sim --seed {} --ops {}{option}",
+                seed.0, seed.1
+            ))?;
             bad.push(seed.0);
         }
     }
     if bad.is_empty() {
         say(format_args!(
-            "{count} seeds, {requests} ops, {commits} commits, {checkpoints} checkpoints, all linearizable"
+            "{count} seeds, {requests} ops, {commits} commits, {carried} batches carried, {checkpoints} checkpoints, all linearizable"
         ))?;
     } else {
         say(format_args!("{count} seeds, {requests} ops, {} broken: {bad:?}", bad.len()))?;
@@ -83,8 +97,8 @@ fn all_hold(
 }
 
 fn catch_all(
-    seeds: &(impl Iterator<Item = (u64, u32)> + Clone),
-    run: impl Fn((u64, u32), Option<Mutant>) -> Report,
+    seeds: &(impl Iterator<Item = Seed> + Clone),
+    run: impl Fn(Seed, Option<Mutant>) -> Report,
 ) -> anyhow::Result<bool> {
     let mut escaped = 0_u32;
     for mutant in MUTANTS {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,7 @@ use crate::checker;
 use crate::client::Client;
 use crate::faults::Distance;
 use crate::model::{Model, Violation, violation};
+use crate::peers::Ways;
 use crate::settings::Settings;
 use crate::trace::{Telling, Trace};
 use crate::world::{FILE, World};
@@ -34,7 +36,7 @@ const QUIET_AFTER: Duration = Duration::from_secs(600);
 const AUDITOR: Replica = Replica(0);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 14] = [
+pub const MUTANTS: [Mutant; 26] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -49,6 +51,18 @@ pub const MUTANTS: [Mutant; 14] = [
     Mutant::AdoptTwice,
     Mutant::EditsAreOfNow,
     Mutant::PublishOverEdit,
+    Mutant::TakenIsOurs,
+    Mutant::VoidTooSoon,
+    Mutant::RenewHedged,
+    Mutant::CarryAnything,
+    Mutant::IgnoreIfNoneMatch,
+    Mutant::ForgetKeys,
+    Mutant::IgnorePrint,
+    Mutant::ForgetKeysInCheckpoint,
+    Mutant::DropKeepsMovies,
+    Mutant::AgeFromAnswer,
+    Mutant::ForeseeFromMemory,
+    Mutant::KeepNoCopy,
 ];
 
 /// Quiet, period and patience of a checkpoint are shorter, and its pace without faults, too.
@@ -67,6 +81,8 @@ pub struct Run {
     pub seed: u64,
     /// About how many requests the clients make.
     pub requests: u32,
+    /// Whether replicas may know of one another.
+    pub forwarding: bool,
     /// The bug that the replicas have.
     pub mutant: Option<Mutant>,
     /// Whether to print events.
@@ -82,6 +98,8 @@ pub struct Report {
     pub requests: usize,
     /// Commits in the log.
     pub commits: usize,
+    /// Batches that a replica asked another for and that it put into the log.
+    pub carried: usize,
     /// Checkpoints that were written.
     pub checkpoints: usize,
     /// The hash of all events.
@@ -94,10 +112,10 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, requests, commits, checkpoints, hash, lasted, finding } = self;
+        let Self { seed, requests, commits, carried, checkpoints, hash, lasted, finding } = self;
         write!(
             f,
-            "seed {seed}: {requests} requests, {commits} commits, {checkpoints} checkpoints, {} s, {hash:016x}",
+            "seed {seed}: {requests} requests, {commits} commits, {carried} carried, {checkpoints} checkpoints, {} s, {hash:016x}",
             lasted.as_secs()
         )?;
         finding.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
@@ -118,7 +136,10 @@ pub fn run(run: Run) -> Report {
 async fn simulate(run: Run) -> Report {
     let trace = Trace::start(run.telling);
     let mut rng = ChaCha12Rng::seed_from_u64(run.seed);
-    let settings = Settings::draw(&mut rng, run.requests);
+    let mut settings = Settings::draw(&mut rng, run.requests);
+    // Drawn apart, so that without it a seed stays what it was.
+    let mut ways = ChaCha12Rng::seed_from_u64(!run.seed);
+    settings.ways = Ways::draw(&mut ways).filter(|_| run.forwarding);
     trace.event(format_args!("{settings:?}"));
     let world = World::new(settings, trace, run.mutant, &mut rng);
     if let Some(file) = world.settings.file {
@@ -156,6 +177,7 @@ async fn simulate(run: Run) -> Report {
         seed: run.seed,
         requests: history.writes.len() + history.reads.len(),
         commits,
+        carried: world.carried.load(Ordering::Relaxed),
         checkpoints: world.bucket.checkpoint_count(),
         hash: world.trace.hash(),
         lasted: world.trace.elapsed(),

@@ -9,6 +9,7 @@ use rand::{Rng, RngExt};
 
 use crate::bucket::Replica;
 use crate::faults::{Distance, Faults};
+use crate::peers::Ways;
 
 /// One seed's world.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Settings {
     pub peer: Option<Duration>,
     /// The longest time between two edits of the published file; `None`: nobody edits it.
     pub editor: Option<Duration>,
+    /// The ways between replicas; `None`: they do not know of one another.
+    pub ways: Option<Ways>,
     /// What the published file holds before the log is born.
     pub file: Option<&'static str>,
     /// Of the store.
@@ -76,6 +79,7 @@ impl Settings {
             blows: some(blows),
             peer: some(peer),
             editor: None,
+            ways: None,
             file,
             options: Options {
                 max_staleness: some(staleness),

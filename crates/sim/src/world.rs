@@ -3,13 +3,13 @@
 //! Owns a replica's life (start, crash, start again). Makes no requests of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use movies_store::key::{CollectionName, Timestamp};
-use movies_store::{Absent, Bucket, Collection, Env, Error, Mutant, Store};
+use movies_store::{Absent, Bucket, Collection, Env, Error, Mutant, Peers, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use tokio::sync::futures::Notified;
@@ -21,6 +21,7 @@ use crate::edits::Edits;
 use crate::faults::Distance;
 use crate::history::History;
 use crate::model::{Violation, violation};
+use crate::peers::SimPeers;
 use crate::settings::Settings;
 use crate::trace::Trace;
 
@@ -38,6 +39,8 @@ pub(crate) struct World {
     history: Mutex<History>,
     findings: Mutex<Vec<Violation>>,
     edits: Mutex<Edits>,
+    /// How many batches one replica has put into the log for another.
+    pub(crate) carried: AtomicUsize,
 }
 
 /// The published file.
@@ -97,6 +100,7 @@ impl World {
             history: Mutex::default(),
             findings: Mutex::default(),
             edits: Mutex::default(),
+            carried: AtomicUsize::new(0),
         })
     }
 
@@ -193,13 +197,21 @@ impl World {
         }
     }
 
+    /// How it reaches the others in this life.
+    fn peers(self: &Arc<Self>, replica: Replica, env: &Env) -> Option<Arc<dyn Peers>> {
+        let ways = self.settings.ways?;
+        let rng = ChaCha12Rng::seed_from_u64(env.uuid().as_u64_pair().0);
+        Some(Arc::new(SimPeers::new(Arc::downgrade(self), replica, ways, rng)))
+    }
+
     /// Starts until it succeeds, as an orchestrator would; `None` where it never can.
-    async fn start(&self, replica: Replica, env: &Env) -> Option<Collection> {
+    async fn start(self: &Arc<Self>, replica: Replica, env: &Env) -> Option<Collection> {
         let life = self.life(replica);
         loop {
             let bucket = Bucket::simulated(self.bucket.client(replica, life.distance));
             let options = movies_store::Options {
                 replica: replica.to_string(),
+                peers: self.peers(replica, env),
                 ..self.settings.options.clone()
             };
             // The self-test may misjudge a bucket that misbehaves; it must not for ever.

@@ -8,20 +8,22 @@ use movies_store::Mutant;
 const REQUESTS: u32 = 120;
 
 fn quietly(seed: u64, mutant: Option<Mutant>) -> Report {
-    run(Run { seed, requests: REQUESTS, mutant, telling: Telling::Quiet })
+    run(Run { seed, requests: REQUESTS, forwarding: true, mutant, telling: Telling::Quiet })
 }
 
 #[test]
 fn histories_are_linearizable_whatever_goes_wrong() {
-    let (mut commits, mut checkpoints) = (0, 0);
-    let drawn = (1_000..1_040).map(|seed| (seed, REQUESTS));
-    for (seed, requests) in FAILED_ONCE.iter().copied().chain(drawn) {
-        let report = run(Run { seed, requests, mutant: None, telling: Telling::Quiet });
+    let (mut commits, mut checkpoints, mut carried) = (0, 0, 0);
+    let drawn = (1_000..1_040).map(|seed| (seed, REQUESTS, true));
+    for (seed, requests, forwarding) in FAILED_ONCE.iter().copied().chain(drawn) {
+        let report = run(Run { seed, requests, forwarding, mutant: None, telling: Telling::Quiet });
         assert_eq!(report.finding, None, "{report}");
         commits += report.commits;
         checkpoints += report.checkpoints;
+        carried += report.carried;
     }
     assert!(commits > 40 * 10, "{commits} commits: too little was tried");
+    assert!(carried > 40 * 3, "{carried} batches were taken along: too little was tried");
     assert!(checkpoints > 40 * 3, "{checkpoints} checkpoints: too little was tried");
 }
 

@@ -74,6 +74,30 @@ pub enum Mutant {
     EditsAreOfNow,
     /// A file that is not ours is published over.
     PublishOverEdit,
+    /// A number that is taken is taken for our own create.
+    TakenIsOurs,
+    /// A batch that one commit does not hold is sent under another id.
+    VoidTooSoon,
+    /// A batch that a peer has not put into the log in time is created under another id.
+    RenewHedged,
+    /// Whatever a peer sends is taken along, also what was judged before.
+    CarryAnything,
+    /// `if_none_match` is not looked at when a commit is applied.
+    IgnoreIfNoneMatch,
+    /// Idempotency keys are not remembered.
+    ForgetKeys,
+    /// An idempotency key answers whatever comes with it.
+    IgnorePrint,
+    /// A checkpoint does not hold the idempotency keys.
+    ForgetKeysInCheckpoint,
+    /// The movies of a dropped collection come back with it.
+    DropKeepsMovies,
+    /// A state is taken to be as old as its probe's answer.
+    AgeFromAnswer,
+    /// A request that changes nothing is judged on the state in memory.
+    ForeseeFromMemory,
+    /// An edit is taken over without a copy.
+    KeepNoCopy,
 }
 
 impl Env {

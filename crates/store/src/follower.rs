@@ -166,6 +166,11 @@ impl Follower {
         }));
     }
 
+    /// There is news to be looked for at once, by a read that begins after this.
+    pub(crate) fn poll_at(&mut self, now: Instant) {
+        self.next_poll = self.next_poll.min(now);
+    }
+
     /// There are more commits than the window held: the next one is larger.
     pub(crate) fn more(&mut self, window: u64, window_bytes: u64) {
         // A window of one would be taken for a mere probe.

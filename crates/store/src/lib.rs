@@ -68,6 +68,7 @@ mod error;
 mod follower;
 mod genesis;
 mod log;
+mod peers;
 mod pins;
 mod publish;
 mod selftest;
@@ -81,6 +82,7 @@ pub use collection::{
 };
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
+pub use peers::{Carriage, FORWARD_BYTES_MAX, Peers};
 pub use pins::Pin;
 pub use publish::{Adopted, Edited, Foreign, Plan, Publication, Reach};
 pub use state::State;

@@ -99,9 +99,10 @@ impl Histogram {
 /// What all collections of a store have done since it began.
 #[derive(Debug)]
 pub struct Meters {
-    /// From a batch's offer to its place in the log, in microseconds; those of this replica only.
+    /// From forming a batch to its place in the log, in microseconds; those of this replica's clients
+    /// only.
     pub commit_time: Histogram,
-    /// The ops of each such commit.
+    /// The ops of each such batch.
     pub commit_ops: Histogram,
     /// Commits of others that were applied.
     pub commits_of_others: Counter,
@@ -109,6 +110,14 @@ pub struct Meters {
     pub commit_races_lost: Counter,
     /// Creates whose answer was lost or came too late; each was settled by reading.
     pub commit_outcomes_unknown: Counter,
+    /// Batches of ours that a peer was sent and that are in the log by it.
+    pub batches_forwarded: Counter,
+    /// Batches of ours that a peer did not take along: it was beaten, is gone, or refused.
+    pub batches_not_carried: Counter,
+    /// Batches of ours that a peer was sent and that were not in the log in time.
+    pub batches_hedged: Counter,
+    /// Batches of peers that this replica has put into the log.
+    pub batches_carried: Counter,
     /// Requests that found the write queue full.
     pub queue_refused: Counter,
     /// From a probe's begin to the proof that its state is current, in microseconds.
@@ -145,6 +154,10 @@ impl Default for Meters {
             commits_of_others: Counter::default(),
             commit_races_lost: Counter::default(),
             commit_outcomes_unknown: Counter::default(),
+            batches_forwarded: Counter::default(),
+            batches_not_carried: Counter::default(),
+            batches_hedged: Counter::default(),
+            batches_carried: Counter::default(),
             queue_refused: Counter::default(),
             probe_time: Histogram::of_durations(),
             probe_readers: Histogram::of_counts(),

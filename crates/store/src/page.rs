@@ -151,21 +151,13 @@ impl Page {
     }
 }
 
-/// The name of a stored movie against a plain one, by code points: in one pass, but where one of
-/// them has a character that JSON escapes.
+/// The name of a stored movie against a plain one, by code points, which is by bytes. It is only
+/// decoded where JSON had to escape something in it.
 fn compare_name(json: &[u8], name: &str) -> Ordering {
     let stored = json.get(NAME_AT + 1..).unwrap_or_default();
-    if memchr::memchr2(b'"', b'\\', name.as_bytes()).is_some() {
-        return compare_decoded(json, name);
-    }
-    let differ = stored.iter().zip(name.as_bytes()).find(|(stored, sought)| stored != sought);
-    match differ {
-        // It ends where the other goes on.
-        Some((b'"', _)) => Ordering::Less,
-        Some((b'\\', _)) => compare_decoded(json, name),
-        Some((stored, sought)) => stored.cmp(sought),
-        None if stored.get(name.len()) == Some(&b'"') => Ordering::Equal,
-        None => Ordering::Greater,
+    match memchr::memchr2(b'"', b'\\', stored).map(|end| stored.split_at(end)) {
+        Some((stored, [b'"', ..])) => stored.cmp(name.as_bytes()),
+        _ => compare_decoded(json, name),
     }
 }
 

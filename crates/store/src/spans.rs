@@ -255,6 +255,17 @@ pub async fn within<F: Future>(parent: Option<Parent>, work: F) -> F::Output {
     CURRENT.scope(parent, work).await
 }
 
+/// Begins work as a part of `parent`.
+pub(crate) fn within_now<T>(parent: Option<Parent>, begin: impl FnOnce() -> T) -> T {
+    CURRENT.sync_scope(parent, begin)
+}
+
+/// A request of this task to another replica, if its own is traced.
+#[must_use]
+pub fn call(name: &'static str) -> Option<OpenSpan> {
+    current().map(|parent| parent.begin(SpanKind::Client, name))
+}
+
 /// What this task's steps are parts of, if its request is traced.
 pub(crate) fn current() -> Option<Parent> {
     CURRENT.try_with(Option::clone).ok().flatten()

@@ -23,6 +23,7 @@ mod caches;
 mod health;
 mod listen;
 mod log;
+mod peers;
 mod traces;
 mod transfer;
 mod values;
@@ -37,6 +38,7 @@ pub use caches::CacheArgs;
 pub use health::HealthArgs;
 pub use listen::ListenArgs;
 pub use log::{AdoptArgs, CheckArgs, LogArgs, PruneArgs};
+pub use peers::PeerArgs;
 pub use traces::TraceArgs;
 pub use transfer::{
     ExportArgs, ExportFormat, GenArgs, ImportArgs, ListFormat, Mapping, OnDuplicate,
@@ -159,6 +161,9 @@ pub struct ServeArgs {
     /// Where requests come in.
     #[command(flatten)]
     pub listen: ListenArgs,
+    /// How replicas hand writes over to one another.
+    #[command(flatten)]
+    pub peers: PeerArgs,
     /// Who may do what.
     #[command(flatten)]
     pub auth: AuthArgs,
@@ -404,6 +409,7 @@ impl ServeArgs {
                 .context("--cors-origins")?,
             health_apart: self.listen.admin_listen.is_some(),
             shared: self.caches.shared(),
+            peers: None,
             purges: None,
             traces: None,
             trusted_proxies: TrustedProxies::parse(self.listen.trusted_proxies())

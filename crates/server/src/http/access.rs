@@ -2,12 +2,12 @@
 //!
 //! The only file of the HTTP side that submits to the store.
 
-use std::io::{Cursor, Write as _};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::response::Response;
-use http::header::{ETAG, HeaderName};
+use http::header::{ETAG, Entry, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use movies_store::commit::{Action as StoreAction, Code, Group, Op, Outcome};
 use movies_store::key::{CollectionName, Print, Tag, Version};
@@ -323,16 +323,25 @@ pub(crate) fn add_timing(headers: &mut HeaderMap, what: &str, time: Duration) {
     let (mut whole, mut fraction) = (itoa::Buffer::new(), itoa::Buffer::new());
     let whole = whole.format(micros / 1_000);
     let fraction = fraction.format(1_000 + micros % 1_000).get(1..).unwrap_or_default();
-    let told = headers.get(&SERVER_TIMING).map_or(&[][..], HeaderValue::as_bytes);
-    let separator = if told.is_empty() { "" } else { ", " };
-    let mut line = Cursor::new([0; TIMING_BYTES_MAX * TIMINGS_MAX]);
-    let entry = [separator, what, ";dur=", whole, ".", fraction].map(str::as_bytes);
-    if [told].into_iter().chain(entry).any(|part| line.write_all(part).is_err()) {
+    let told = headers.entry(SERVER_TIMING);
+    let before = match &told {
+        Entry::Occupied(told) => told.get().as_bytes(),
+        Entry::Vacant(_) => b"",
+    };
+    let separator = if before.is_empty() { "" } else { ", " };
+    let mut line = [0; TIMING_BYTES_MAX * TIMINGS_MAX];
+    let mut free = line.as_mut_slice();
+    let parts = [separator, what, ";dur=", whole, ".", fraction].map(str::as_bytes);
+    if free.write_all(before).is_err() || parts.iter().any(|part| free.write_all(part).is_err()) {
         return;
     }
-    let length = usize::try_from(line.position()).expect("it is short");
-    let line = HeaderValue::from_bytes(line.get_ref().get(..length).unwrap_or_default());
-    headers.insert(SERVER_TIMING, line.expect("words and numbers"));
+    let left = free.len();
+    let line = line.get(..line.len() - left).unwrap_or_default();
+    let line = HeaderValue::from_bytes(line).expect("words and numbers");
+    match told {
+        Entry::Occupied(mut told) => drop(told.insert(line)),
+        Entry::Vacant(place) => drop(place.insert(line)),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! `no-cache`: it may be kept, but is revalidated each time, so it stays linearizable through any
 //! cache. What caches may keep without asking, where the operator wants that, is in `shared.rs`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,7 +38,13 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 /// A change this young has no `Last-Modified`: another may follow within the same second.
 const MODIFIED_AGE_MIN_MS: i64 = 1_000;
 
-/// The headers of one version of a collection, made once and cloned into every answer.
+thread_local! {
+    /// The headers of the version that this thread was asked for last. Not shared: each answer
+    /// counts up and down how often they are held, and two threads would wait for each other there.
+    static STAMP: RefCell<Option<Arc<Stamp>>> = const { RefCell::new(None) };
+}
+
+/// The headers of one version of a collection, made once a thread and cloned into every answer.
 #[derive(Debug)]
 pub(crate) struct Stamp {
     of: (LogId, Version),
@@ -64,7 +71,15 @@ impl EntityTag {
 }
 
 impl Stamp {
-    fn of(state: &State) -> Self {
+    /// That of this state's version; the last is kept.
+    fn of(state: &State) -> Arc<Self> {
+        STAMP.with_borrow_mut(|kept| match kept {
+            Some(stamp) if stamp.of == (state.log(), state.version()) => Arc::clone(stamp),
+            _ => Arc::clone(kept.insert(Arc::new(Self::new(state)))),
+        })
+    }
+
+    fn new(state: &State) -> Self {
         let tag = state.tag();
         let at = jiff::Timestamp::from_millisecond(state.changed_at().0).ok();
         let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
@@ -100,21 +115,6 @@ impl Stamp {
     }
 }
 
-impl App {
-    /// The headers of this state's version; those asked for last are kept.
-    pub(crate) fn stamp(&self, state: &State) -> Arc<Stamp> {
-        let kept = self.stamps().load();
-        if let Some(stamp) = &*kept
-            && stamp.of == (state.log(), state.version())
-        {
-            return Arc::clone(stamp);
-        }
-        let stamp = Arc::new(Stamp::of(state));
-        self.stamps().store(Some(Arc::clone(&stamp)));
-        stamp
-    }
-}
-
 /// A read, on its way to its answer.
 pub(crate) struct Answer<'a> {
     app: &'a App,
@@ -136,7 +136,7 @@ impl<'a> Answer<'a> {
         conditions: &ReadConditions,
         body: impl FnOnce() -> Body,
     ) -> Result<Response, Problem> {
-        let stamp = self.app.stamp(&self.fetched.reading.state);
+        let stamp = Stamp::of(&self.fetched.reading.state);
         let modified = stamp.modified();
         let verdict = conditions.judge(&stamp.plain.opaque, modified.map(|(at, _)| at));
         let last_modified = modified.map(|(_, date)| date.clone());
@@ -155,7 +155,7 @@ impl<'a> Answer<'a> {
         coding: Coding,
     ) -> Result<Response, Problem> {
         let reading = &self.fetched.reading;
-        let stamp = self.app.stamp(&reading.state);
+        let stamp = Stamp::of(&reading.state);
         // `[]` does not shrink.
         let is_zipped = coding == Coding::Gzip && reading.state.movies().count() > 0;
         let tag = if is_zipped { &stamp.zipped } else { &stamp.plain };
@@ -189,7 +189,7 @@ impl<'a> Answer<'a> {
         tag: &Tag,
         body: impl FnOnce() -> Body,
     ) -> Result<Response, Problem> {
-        let stamp = self.app.stamp(&self.fetched.reading.state);
+        let stamp = Stamp::of(&self.fetched.reading.state);
         let tag = EntityTag::new(tag.to_string());
         let verdict = conditions.judge(&tag.opaque, None);
         let body = if verdict == Verdict::Send { body() } else { Body::empty() };

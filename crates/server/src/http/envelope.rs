@@ -1,41 +1,44 @@
-//! What is around every route: request ids, limits, deadline, panics, timing, and the rendering of
-//! problems. One function, not a layer a feature: it is on the path of every read, where each layer
+//! What is around every route: request ids, limits, deadline, panics, timing, counting, and the
+//! rendering of problems. One function, not a layer a feature: it is on the path of every read, where each layer
 //! of axum's costs allocations.
 
 use std::any::Any;
-use std::convert::Infallible;
+use std::cell::Cell;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::handler::Handler as _;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Body as _;
+use movies_store::spans;
 use tower::Service as _;
 
 use super::access::add_timing;
 use super::caching::NO_STORE;
 use super::cors::Grant;
 use super::forwarded::Origin;
-use super::limits;
+use super::lines::line;
 use super::negotiate::{Form, accept};
 use super::problem::{DEADLINE, INTERNAL, Problem};
+use super::{limits, movies};
 use crate::app::{App, Settings};
-use crate::audit::Line;
+use crate::audit;
 use crate::telemetry::meters::Meters;
-use crate::telemetry::traces::{TRACEPARENT, Traceparent, Traces};
+use crate::telemetry::traces::{self, TRACEPARENT, Traceparent, Traces};
+use crate::telemetry::{RequestLine, Route};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A browser takes every answer for what its type says, and for nothing that runs.
@@ -75,7 +78,13 @@ impl Endpoint {
 
     /// The answer to one request, whatever happens behind it. A write that the store has accepted
     /// is committed even when the future is dropped.
-    pub async fn answer(&self, mut request: Request) -> Response {
+    ///
+    /// What comes before the handler is done at once: an `async fn` would have room for the request
+    /// in its future, as would each that it hands it on to, and hyper moves that future.
+    pub fn answer(&self, mut request: Request) -> impl Future<Output = Response> + Send {
+        let started = Instant::now();
+        let line = RequestLine::of(&request);
+        let counted = self.meters().request();
         let settings = self.app.settings();
         if let Some(origin) = settings.trusted_proxies.origin(&request) {
             request.extensions_mut().insert(origin);
@@ -84,12 +93,41 @@ impl Endpoint {
         // A write holds its own deadline, since its answer must say whether it happened.
         let deadline = matches!(*request.method(), Method::GET | Method::HEAD)
             .then_some(settings.request_deadline);
-        let response = match limits::check(settings, self.hosts, &request) {
-            // A router is always ready.
-            Ok(()) => guarded(async { self.routes.clone().call(request).await }, deadline).await,
-            Err(problem) => problem.into_response(),
-        };
-        sender.finish(response, self.meters())
+        let checked = limits::check(settings, self.hosts, &request);
+        let span = self.traces().and_then(|traces| line.trace(traces, &request));
+        let answer = checked.map(|()| self.routed(line.route(), request));
+        let answer = answer.map(|answer| match &span {
+            Some(span) => spans::within(Some(span.parent()), answer).boxed(),
+            None => answer,
+        });
+        async move {
+            let response = match answer {
+                Ok(answer) => guarded(answer, deadline).await,
+                Err(problem) => problem.into_response(),
+            };
+            let took = started.elapsed();
+            let response = sender.finish(response, took, self.meters());
+            line.write(&response, took, &counted, span.as_ref());
+            if let Some(span) = span {
+                traces::end(span, response.status());
+            }
+            response
+        }
+    }
+
+    /// The answer of the route. Two reads go past the router, which clones, boxes and moves a
+    /// request for a tenth of the instructions of a point read.
+    fn routed(&self, route: Route, request: Request) -> BoxFuture<'static, Response> {
+        let is_read = self.hosts == Hosts::Configured && *request.method() == Method::GET;
+        match route {
+            Route::List if is_read => movies::list.call(request, self.app.clone()),
+            Route::Query if is_read => movies::query.call(request, self.app.clone()),
+            _ => {
+                // A router is always ready, and never fails.
+                let answer = self.routes.clone().call(request);
+                answer.map(|answer| answer.unwrap_or_else(|never| match never {})).boxed()
+            }
+        }
     }
 
     /// What is counted.
@@ -98,16 +136,13 @@ impl Endpoint {
     }
 
     /// What chooses the requests that are traced, where any are.
-    pub(crate) fn traces(&self) -> Option<&Traces> {
+    fn traces(&self) -> Option<&Traces> {
         self.app.settings().traces.as_ref()
     }
 }
 
 /// The answer in time; a panic becomes a problem, and its message a log line.
-async fn guarded(
-    answer: impl Future<Output = Result<Response, Infallible>>,
-    deadline: Option<Duration>,
-) -> Response {
+async fn guarded(answer: impl Future<Output = Response>, deadline: Option<Duration>) -> Response {
     let mut answer = pin!(AssertUnwindSafe(answer).catch_unwind());
     // Most reads are answered at once, and then no timer is set.
     let outcome = match ((&mut answer).now_or_never(), deadline) {
@@ -119,8 +154,7 @@ async fn guarded(
         },
     };
     match outcome {
-        Ok(Ok(response)) => response,
-        Ok(Err(never)) => match never {},
+        Ok(response) => response,
         Err(panic) => Problem::new(&INTERNAL, "the server failed; this is a bug")
             .with_cause(format!("panic: {}", panic_message(&*panic)))
             .into_response(),
@@ -140,7 +174,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 
 /// What the answer needs to know of its request.
 struct Sender {
-    started: Instant,
     request_id: HeaderValue,
     traceparent: Option<HeaderValue>,
     accept: Option<HeaderValue>,
@@ -157,7 +190,6 @@ impl Sender {
         let is_https =
             settings.https || request.extensions().get::<Origin>().is_some_and(Origin::is_https);
         Self {
-            started: Instant::now(),
             request_id: request_id(headers),
             traceparent: traceparent(headers),
             accept: accept(headers),
@@ -169,10 +201,10 @@ impl Sender {
         }
     }
 
-    fn finish(self, mut response: Response, meters: &Meters) -> Response {
+    fn finish(self, mut response: Response, took: Duration, meters: &Meters) -> Response {
         // A problem has its status already, so only failures pay for the look.
         if response.status().is_success() {
-            if let Some(line) = response.extensions_mut().remove::<Line>() {
+            if let Some(line) = response.extensions_mut().remove::<audit::Line>() {
                 line.tell(self.request_id.to_str().unwrap_or_default(), meters);
             }
         } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -189,7 +221,7 @@ impl Sender {
         let headers = response.headers_mut();
         self.grant.apply(headers);
         headers.insert(REQUEST_ID, self.request_id);
-        add_timing(headers, "total", self.started.elapsed());
+        add_timing(headers, "total", took);
         headers.insert(X_CONTENT_TYPE_OPTIONS, NO_SNIFFING);
         if self.is_https {
             headers.insert(STRICT_TRANSPORT_SECURITY, BY_HTTPS_ONLY);
@@ -216,17 +248,20 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
         (1..=REQUEST_ID_CHARS_MAX).contains(&id.len())
             && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
     };
-    headers.get(REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(new_request_id)
+    line(headers, &REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(new_request_id)
 }
 
-/// A UUID (version 8) of a random number of this process and a counter: unique, cheap, and not
+/// A UUID (version 8) of a random number of this thread and a counter: unique, cheap, and not
 /// meant to be unguessable.
 fn new_request_id() -> HeaderValue {
-    static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    thread_local! {
+        static THREAD: u64 = RandomState::new().build_hasher().finish();
+        static COUNTER: Cell<u64> = const { Cell::new(0) };
+    }
+    let (thread, count) = (THREAD.with(|thread| *thread), COUNTER.get());
+    COUNTER.set(count.wrapping_add(1));
     let id = uuid::Builder::from_custom_bytes(
-        (u128::from(*PROCESS) << 64 | u128::from(count)).to_be_bytes(),
+        (u128::from(thread) << 64 | u128::from(count)).to_be_bytes(),
     );
     let mut text = uuid::Uuid::encode_buffer();
     let text = id.into_uuid().hyphenated().encode_lower(&mut text);
@@ -236,7 +271,7 @@ fn new_request_id() -> HeaderValue {
 
 /// The client's, where it is one: it goes back as it came.
 fn traceparent(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(TRACEPARENT).filter(|_| Traceparent::of(headers).is_some()).cloned()
+    line(headers, &TRACEPARENT).filter(|_| Traceparent::of(headers).is_some()).cloned()
 }
 
 #[cfg(test)]

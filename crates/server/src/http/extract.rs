@@ -93,7 +93,7 @@ fn hex_digit(digit: u8) -> Result<u8, DecodeError> {
 
 /// The text before the first such byte, and the text behind it, where there is one. As
 /// `split_once`, whose search for a character costs several times as much on a short text.
-fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
+pub(crate) fn cut(text: &str, at: u8) -> (&str, Option<&str>) {
     match memchr::memchr(at, text.as_bytes()) {
         Some(found) => (text.get(..found).unwrap_or_default(), text.get(found + 1..)),
         None => (text, None),

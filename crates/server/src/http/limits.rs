@@ -13,6 +13,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt as _;
 
 use super::envelope::Hosts;
+use super::extract::cut;
+use super::lines::lines;
 use super::problem::{
     HEADERS_TOO_LARGE, HOST_NOT_ALLOWED, INVALID_BODY, Problem, REQUEST_TIMEOUT, TOO_LARGE,
     UNEXPECTED_BODY, UNSUPPORTED_MEDIA_TYPE, URL_TOO_LONG,
@@ -49,7 +51,7 @@ pub(crate) fn check(settings: &Settings, hosts: Hosts, request: &Request) -> Res
 /// reach us with the user's browser; but it cannot change the name in `Host`.
 fn check_host(request: &Request) -> Result<(), Problem> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let lines = request.headers().get_all(HOST).iter().map(|host| host.to_str().unwrap_or(""));
+    let lines = lines(request.headers(), &HOST).map(|host| host.to_str().unwrap_or(""));
     let mut hosts = authority.into_iter().chain(lines).peekable();
     if hosts.peek().is_some() && hosts.all(is_loopback) {
         return Ok(());
@@ -68,11 +70,10 @@ fn is_loopback(host: &str) -> bool {
         let is_loopback = address.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback());
         return is_loopback && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
-    let name = match host.split_once(':') {
-        Some((name, port)) if is_port(port) => name,
-        Some(_) => return false,
-        None => host,
-    };
+    let (name, port) = cut(host, b':');
+    if port.is_some_and(|port| !is_port(port)) {
+        return false;
+    }
     let name = name.strip_suffix('.').unwrap_or(name);
     name.eq_ignore_ascii_case("localhost")
         || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())

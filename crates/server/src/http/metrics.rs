@@ -57,6 +57,7 @@ fn answer(app: &App) -> Response {
         store: app.store(),
         auth: app.auth(),
         purges: settings.purges.as_ref(),
+        peers: settings.peers.as_ref(),
         traces: settings.traces.as_ref(),
         certificate: settings.certificate.as_ref(),
         build: settings.build,

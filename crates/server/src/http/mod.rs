@@ -14,6 +14,7 @@ use utoipa_axum::routes;
 
 use crate::app::App;
 use crate::openapi::Base;
+use crate::peers::HttpPeers;
 pub use envelope::Endpoint;
 use envelope::Hosts;
 use problem::{METHOD_NOT_ALLOWED, Problem};
@@ -21,6 +22,7 @@ use problem::{METHOD_NOT_ALLOWED, Problem};
 mod about;
 mod access;
 mod authorize;
+mod batches;
 pub(crate) mod caching;
 mod collections;
 pub(crate) mod cors;
@@ -32,6 +34,7 @@ pub(crate) mod forwarded;
 mod health;
 mod idempotency;
 mod limits;
+mod lines;
 mod login;
 mod login_aws;
 mod metrics;
@@ -90,6 +93,11 @@ pub(crate) fn endpoint(app: App) -> Endpoint {
         .route("/docs/{*file}", docs)
         .route(&format!("{}/{{*path}}", authorize::METADATA_PATH), metadata);
     finish(router, app, Hosts::Configured)
+}
+
+/// What other replicas ask of this one; their signatures say who they are.
+pub(crate) fn batches_endpoint(app: App, peers: HttpPeers) -> Endpoint {
+    finish(batches::router(peers), app, Hosts::Any)
 }
 
 pub(crate) fn health_endpoint(app: App) -> Endpoint {

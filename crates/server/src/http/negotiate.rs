@@ -8,17 +8,16 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_SECURITY_POLICY, REFERRER_PO
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::lines::lines;
 use crate::app::App;
 
 /// What the client accepts: all lines of `Accept` as one list (RFC 9110 section 5.3).
 pub(crate) fn accept(headers: &HeaderMap) -> Option<HeaderValue> {
-    let mut lines = headers.get_all(ACCEPT).iter();
+    let mut lines = lines(headers, &ACCEPT);
     let first = lines.next()?;
-    if lines.next().is_none() {
-        return Some(first.clone());
-    }
-    let lines: Vec<_> = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&lines.join(&b", "[..])).ok()
+    let Some(second) = lines.next() else { return Some(first.clone()) };
+    let all: Vec<_> = [first, second].into_iter().chain(lines).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&all.join(&b", "[..])).ok()
 }
 
 /// How to answer where both forms exist.
@@ -79,22 +78,23 @@ impl Coding {
     /// RFC 9110 section 12.5.3: gzip where it, or everything, is named and not liked less than
     /// the plain body. Where nothing fits the plain body is sent: that is no reason to refuse.
     pub(crate) fn preferred(headers: &HeaderMap) -> Self {
-        let any = best_quality(headers, |coding| coding == "*");
-        let gzip = best_quality(headers, |coding| {
-            coding.eq_ignore_ascii_case("gzip") || coding.eq_ignore_ascii_case("x-gzip")
-        });
-        let identity = best_quality(headers, |coding| coding.eq_ignore_ascii_case("identity"));
+        let [mut any, mut gzip, mut identity] = [None; 3];
+        let lines = lines(headers, &ACCEPT_ENCODING).filter_map(|line| line.to_str().ok());
+        for (coding, quality) in lines.flat_map(ranges) {
+            let is = |name| coding.eq_ignore_ascii_case(name);
+            let best = match () {
+                () if is("gzip") || is("x-gzip") => &mut gzip,
+                () if is("*") => &mut any,
+                () if is("identity") => &mut identity,
+                () => continue,
+            };
+            *best = (*best).max(Some(quality));
+        }
         match gzip.or(any) {
             Some(gzip) if gzip > 0 && gzip >= identity.unwrap_or(0) => Self::Gzip,
             _ => Self::Identity,
         }
     }
-}
-
-/// The best quality over all lines of `Accept-Encoding`.
-fn best_quality(headers: &HeaderMap, is: impl Fn(&str) -> bool) -> Option<u16> {
-    let lines = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|line| line.to_str().ok());
-    lines.filter_map(|line| quality(line, &is)).max()
 }
 
 /// Whether JSON may be sent. Only an `Accept` that names neither JSON nor everything, or names
@@ -117,17 +117,18 @@ fn is_json_range(range: &str) -> bool {
 
 /// The best quality, in thousandths, of the ranges that `is` takes; none where none is named.
 fn quality(accept: &str, is: impl Fn(&str) -> bool) -> Option<u16> {
-    accept
-        .split(',')
-        .filter_map(|entry| {
-            let mut parts = entry.split(';').map(str::trim);
-            is(parts.next()?).then(|| {
-                parts
-                    .find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")))
-                    .map_or(1_000, thousandths)
-            })
-        })
-        .max()
+    ranges(accept).filter(|(range, _)| is(range)).map(|(_, quality)| quality).max()
+}
+
+/// What a list names, each with its quality in thousandths.
+fn ranges(list: &str) -> impl Iterator<Item = (&str, u16)> {
+    list.split(',').map(|entry| {
+        let Some((range, parameters)) = entry.split_once(';') else { return (entry.trim(), 1_000) };
+        let quality = parameters.split(';').map(str::trim).find_map(|parameter| {
+            parameter.strip_prefix("q=").or_else(|| parameter.strip_prefix("Q="))
+        });
+        (range.trim(), quality.map_or(1_000, thousandths))
+    })
 }
 
 /// `0.8` as 800; what is no number counts as 1.

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 use movies_store::key::{Seq, Tag, Timestamp, Version};
 
+use super::lines::{line, lines};
 use super::negotiate::{accept, takes_json};
 use super::problem::{INVALID_HEADER, NOT_ACCEPTABLE, Problem};
 use crate::app::App;
@@ -35,7 +36,7 @@ enum Entry {
 /// 400 for over [`TAGS_MAX`] entries.
 fn entries(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Vec<Entry>>, Problem> {
     let mut entries = Vec::new();
-    for line in headers.get_all(name) {
+    for line in lines(headers, name) {
         let line = String::from_utf8_lossy(line.as_bytes());
         let mut rest = line.trim_start_matches(LIST_SPACE);
         while !rest.is_empty() {
@@ -108,7 +109,7 @@ impl FromRequestParts<App> for ReadConditions {
 
 impl ReadConditions {
     fn parse(headers: &HeaderMap) -> Result<Self, Problem> {
-        let since = headers.get(IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
+        let since = line(headers, &IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
         Ok(Self {
             if_match: entries(headers, &IF_MATCH)?,
             if_none_match: entries(headers, &IF_NONE_MATCH)?,
@@ -158,7 +159,8 @@ impl ReadConditions {
 /// # Errors
 /// 400 for what is none.
 fn min_version(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let mut lines = headers.get_all(MOVIES_MIN_VERSION).iter();
+    let name = MOVIES_MIN_VERSION;
+    let mut lines = lines(headers, &name);
     let Some(line) = lines.next() else { return Ok(None) };
     let text = line.to_str().unwrap_or_default();
     let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());

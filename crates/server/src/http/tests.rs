@@ -1,7 +1,9 @@
 //! The routes, called in this process over a bucket in memory.
 
 use axum::body::Body;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Request, StatusCode};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use movies_store::{Bucket, Env, Options, Store};
 
@@ -68,7 +70,11 @@ impl Client {
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let response = self.endpoint.answer(request).await;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        // As the connection does.
+        if let Some(length) = body.size_hint().exact() {
+            parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+        }
         let body = body.collect().await.unwrap().to_bytes();
         Answer {
             status: parts.status.as_u16(),

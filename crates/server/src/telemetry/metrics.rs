@@ -8,6 +8,7 @@ use super::process;
 use super::text::{MICROSECONDS, Text};
 use super::traces::{self, Traces};
 use crate::auth::Auth;
+use crate::peers::HttpPeers;
 use crate::purge::{self, Purges};
 use crate::tls::Expiry;
 
@@ -21,6 +22,7 @@ pub(crate) struct Told<'a> {
     pub(crate) store: &'a Store,
     pub(crate) auth: &'a Auth,
     pub(crate) purges: Option<&'a Purges>,
+    pub(crate) peers: Option<&'a HttpPeers>,
     pub(crate) traces: Option<&'a Traces>,
     pub(crate) certificate: Option<&'a Expiry>,
     pub(crate) build: &'a str,
@@ -38,6 +40,12 @@ pub(crate) fn render(told: &Told<'_>) -> String {
     }
     if let Some(traces) = told.traces {
         spans(&mut text, &traces.figures());
+    }
+    if let Some(peers) = told.peers {
+        let (forged, refused) = peers.refusals();
+        let mut samples = text.metric(&names::PEER_REFUSALS);
+        samples.add(&[("reason", "forged")], forged);
+        samples.add(&[("reason", "refused")], refused);
     }
     collections(&mut text, told.store);
     commits(&mut text, told.store);
@@ -197,6 +205,11 @@ fn commits(text: &mut Text, store: &Store) {
     text.one(&names::COMMITS_OF_OTHERS, meters.commits_of_others.get());
     text.one(&names::RACES_LOST, meters.commit_races_lost.get());
     text.one(&names::UNKNOWN, meters.commit_outcomes_unknown.get());
+    text.one(&names::BATCHES_FORWARDED, meters.batches_forwarded.get());
+    let mut samples = text.metric(&names::BATCHES_RETURNED);
+    samples.add(&[("reason", "not_carried")], meters.batches_not_carried.get());
+    samples.add(&[("reason", "late")], meters.batches_hedged.get());
+    text.one(&names::BATCHES_CARRIED, meters.batches_carried.get());
     text.histogram(&names::PROBE_TIME, MICROSECONDS, &meters.probe_time.read());
     text.histogram(&names::PROBE_READERS, 1.0, &meters.probe_readers.read());
     text.one(&names::PROBE_FAILURES, meters.probe_failures.get());

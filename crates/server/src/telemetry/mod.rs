@@ -14,10 +14,10 @@
 //! address of a client ever stands in one.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Body;
-use tokio::time::Instant;
 use tracing::{Level, enabled};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -106,20 +106,24 @@ impl RequestLine {
         Self { method: request.method().clone(), route: Route::of(request.uri().path()) }
     }
 
+    /// What the request asks for.
+    pub(crate) fn route(&self) -> Route {
+        self.route
+    }
+
     /// Its span, where it is traced.
     pub(crate) fn trace<B>(&self, traces: &Traces, request: &http::Request<B>) -> Option<OpenSpan> {
         traces.begin(request, self.route)
     }
 
-    /// Counts the answer, and writes the line; both tell the time from `begun` to its head.
+    /// Counts the answer, and writes the line; both tell how long its head `took`.
     pub(crate) fn write<B: Body>(
         &self,
         response: &Response<B>,
-        begun: Instant,
+        took: Duration,
         request: &InFlight<'_>,
         span: Option<&OpenSpan>,
     ) {
-        let took = begun.elapsed();
         request.answered(self.route, &self.method, response.status(), took);
         let status = response.status();
         if status < StatusCode::BAD_REQUEST && self.method.is_safe() && !tells_reads() {
@@ -177,6 +181,7 @@ pub(crate) enum Route {
     Docs,
     Problem,
     Metrics,
+    Batches,
     Other,
 }
 
@@ -199,6 +204,7 @@ impl Route {
         Self::Docs,
         Self::Problem,
         Self::Metrics,
+        Self::Batches,
         Self::Other,
     ];
 
@@ -221,6 +227,7 @@ impl Route {
             Self::Docs => "/docs",
             Self::Problem => "/problems/{type}",
             Self::Metrics => "/metrics",
+            Self::Batches => "/v1/batches",
             Self::Other => "other",
         }
     }
@@ -232,24 +239,28 @@ impl Route {
 
     /// The route of a path, without what the client put in it: names of movies are no labels.
     fn of(path: &str) -> Self {
+        match path {
+            "/api/movies" => return Self::List,
+            "/api/movies/query" => return Self::Query,
+            "/api/collections" => return Self::Collections,
+            "/api" => return Self::About,
+            "/" => return Self::Start,
+            "/openapi.json" => return Self::Openapi,
+            "/login" => return Self::Login,
+            "/login/aws" => return Self::LoginAws,
+            "/livez" => return Self::Live,
+            "/readyz" => return Self::Ready,
+            "/metrics" => return Self::Metrics,
+            _ => {}
+        }
         let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
         let parts = [segments.next(), segments.next(), segments.next(), segments.next()];
         match (parts, segments.next()) {
-            ([Some("api"), Some("movies"), None, None], None) => Self::List,
-            ([Some("api"), Some("movies"), Some("query"), None], None) => Self::Query,
             ([Some("api"), Some("movies"), Some(_), Some(_)], None) => Self::Movie,
-            ([Some("api"), Some("collections"), None, None], None) => Self::Collections,
             ([Some("api"), Some("collections"), Some(_), None], None) => Self::Collection,
-            ([Some("api"), None, None, None], None) => Self::About,
-            ([Some(""), None, None, None], None) => Self::Start,
-            ([Some("openapi.json"), None, None, None], None) => Self::Openapi,
-            ([Some("login"), None, None, None], None) => Self::Login,
-            ([Some("login"), Some("aws"), None, None], None) => Self::LoginAws,
             ([Some(".well-known"), ..], _) => Self::WellKnown,
-            ([Some("livez"), None, None, None], None) => Self::Live,
-            ([Some("readyz"), None, None, None], None) => Self::Ready,
-            ([Some("metrics"), None, None, None], None) => Self::Metrics,
             ([Some("docs"), ..], _) => Self::Docs,
+            ([Some("v1"), Some("batches"), Some(_), _], _) => Self::Batches,
             ([Some("problems"), ..], _) => Self::Problem,
             _ => Self::Other,
         }

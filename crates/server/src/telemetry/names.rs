@@ -82,9 +82,13 @@ metrics! {
 
     // Commits and probes.
     COMMIT_TIME Histogram "movies_commit_duration_seconds" "From taking a batch out of the queue to its place in the log";
-    COMMIT_OPS Histogram "movies_commit_ops" "Changes in a commit of this replica";
+    COMMIT_OPS Histogram "movies_commit_ops" "Changes in a batch of this replica's clients";
     COMMITS_OF_OTHERS Counter "movies_commits_of_others_total" "Commits of other replicas that were applied";
     RACES_LOST Counter "movies_commit_races_lost_total" "Creates that found their number taken";
+    BATCHES_FORWARDED Counter "movies_batches_forwarded_total" "Batches that another replica put into the log for this one";
+    BATCHES_RETURNED Counter "movies_batches_returned_total" "Batches that another replica was sent and that this one created itself, by reason: it did not take them along, or they were not in the log in time";
+    BATCHES_CARRIED Counter "movies_batches_carried_total" "Batches of other replicas that this one put into the log";
+    PEER_REFUSALS Counter "movies_internal_requests_refused_total" "Messages to the internal listener that changed nothing, by reason: forged (not signed, or come before) or refused";
     UNKNOWN Counter "movies_commit_unknown_outcomes_total" "Creates whose answer was lost; each was settled by reading";
     PROBE_TIME Histogram "movies_probe_duration_seconds" "From a probe of the bucket to the proof that the state is current";
     PROBE_READERS Histogram "movies_probe_readers" "Readers that shared a probe";

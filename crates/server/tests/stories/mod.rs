@@ -15,6 +15,7 @@ mod damage;
 mod drills;
 mod edits;
 mod exports;
+mod forwarding;
 mod gateways;
 mod idempotency;
 mod imports;

@@ -37,6 +37,9 @@ struct Args {
     /// For servers that check a condition and write in two steps.
     #[arg(long)]
     one_write_at_a_time: bool,
+    /// No replica can reach another, as if each were a deployment of its own.
+    #[arg(long)]
+    alone: bool,
     /// Has the bucket lie to the first replica: then something must be found.
     #[arg(long)]
     lie: Option<LieArg>,
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<ExitCode> {
         endpoint: args.endpoint,
         bucket: args.bucket,
         serve: args.serve,
+        alone: args.alone,
         one_write_at_a_time: args.one_write_at_a_time,
         lie: args.lie.map(|lie| match lie {
             LieArg::Created => Lie::Created,

@@ -40,6 +40,8 @@ pub struct Costs {
     pub puts_a_batch: f64,
     /// Creates that found their number taken.
     pub races_lost: u64,
+    /// Batches that another replica wrote.
+    pub forwarded: u64,
 }
 
 /// Requests and their outcomes.
@@ -167,7 +169,8 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Costs { shares, lasted, requests_a_write, puts_a_batch, races_lost } = &self.costs;
+        let Costs { shares, lasted, requests_a_write, puts_a_batch, races_lost, forwarded } =
+            &self.costs;
         writeln!(f, "without faults, one replica farther away, {:.0} s:", lasted.as_secs_f64())?;
         for (place, share) in shares.iter().enumerate() {
             writeln!(
@@ -183,7 +186,7 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "  {puts_a_batch:.2} PUTs a batch, {requests_a_write:.2} bucket requests a write, {races_lost} races lost"
+            "  {puts_a_batch:.2} PUTs a batch, {requests_a_write:.2} bucket requests a write, {races_lost} races lost, {forwarded} batches forwarded"
         )?;
         let Counts { writes, acknowledged, refused, turned_away, unknown, reads } = self.counts;
         let requests = usize::try_from(self.bucket_requests).unwrap_or(usize::MAX);

@@ -10,8 +10,9 @@ use super::caller::{Ask, Caller, Names};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Creates it sent, commits that are its own, and races it lost.
-pub(super) async fn scrape(admin: SocketAddr, names: &Arc<Names>) -> Result<[u64; 3]> {
+/// Creates it sent, batches of its own that found their place, races it lost, and batches that others
+/// wrote for it.
+pub(super) async fn scrape(admin: SocketAddr, names: &Arc<Names>) -> Result<[u64; 4]> {
     let mut caller = Caller::new(admin, names);
     let heard = caller.ask("operator", &Ask::get("/metrics"), PATIENCE).await;
     let heard = heard.map_err(|failed| anyhow!("no metrics: {failed:?}"))?;
@@ -21,7 +22,8 @@ pub(super) async fn scrape(admin: SocketAddr, names: &Arc<Names>) -> Result<[u64
     });
     let commits = sum(&text, |series| series.starts_with("movies_commit_ops_count"));
     let lost = sum(&text, |series| series.starts_with("movies_commit_races_lost_total"));
-    Ok([creates, commits, lost])
+    let forwarded = sum(&text, |series| series.starts_with("movies_batches_forwarded_total"));
+    Ok([creates, commits, lost, forwarded])
 }
 
 /// Of all series whose line begins so.

@@ -69,6 +69,8 @@ pub struct Setup {
     pub bucket: String,
     /// Options of every replica's `serve`.
     pub serve: Vec<String>,
+    /// Whether no replica can reach another: then each is a deployment of its own.
+    pub alone: bool,
     /// Whether conditional writes go to the server one at a time.
     pub one_write_at_a_time: bool,
     /// What the bucket is to say that is not true.
@@ -92,6 +94,7 @@ pub async fn run(setup: &Setup, say: &dyn Fn(String)) -> Result<Report> {
         binary: setup.binary.clone(),
         folder: setup.folder.clone(),
         store: format!("s3://{}", setup.bucket),
+        alone: setup.alone,
         serve,
     });
     let (mut proxies, mut replicas) = (Vec::new(), Vec::new());
@@ -181,8 +184,8 @@ impl Stage<'_> {
         }
         let shares = shares(&self.trial.acks(), &WAYS);
         let acknowledged = shares.iter().map(|share| share.acknowledged).sum();
-        let [puts, batches, races_lost] = [0, 1, 2].map(|figure| {
-            let sum = |scraped: &[[u64; 3]]| -> u64 {
+        let [puts, batches, races_lost, forwarded] = [0, 1, 2, 3].map(|figure| {
+            let sum = |scraped: &[[u64; 4]]| -> u64 {
                 scraped.iter().filter_map(|figures| figures.get(figure)).sum()
             };
             sum(&after).saturating_sub(sum(&before))
@@ -194,10 +197,11 @@ impl Stage<'_> {
             requests_a_write: ratio(whole(requests), acknowledged),
             puts_a_batch: ratio(whole(puts), whole(batches)),
             races_lost,
+            forwarded,
         })
     }
 
-    async fn scrape(&self) -> Result<Vec<[u64; 3]>> {
+    async fn scrape(&self) -> Result<Vec<[u64; 4]>> {
         let mut scraped = Vec::new();
         for replica in &self.replicas {
             scraped.push(metrics::scrape(replica.admin, &self.trial.names).await?);

@@ -29,9 +29,14 @@ pub(super) struct Launch {
     pub(super) folder: PathBuf,
     /// `s3://bucket`.
     pub(super) store: String,
+    /// Whether no replica can reach another.
+    pub(super) alone: bool,
     /// Options of every replica's `serve` besides those of [`Replica::options`].
     pub(super) serve: Vec<String>,
 }
+
+/// What all replicas know and nobody else.
+const INTERNAL_KEY: &str = "of three replicas that trust one another";
 
 /// One replica: a place with an address, and the process that lives there now.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(super) struct Replica {
     pub(super) address: SocketAddr,
     /// The address of `/metrics`.
     pub(super) admin: SocketAddr,
+    /// Where other replicas hand over writes.
+    internal: SocketAddr,
     /// Where it finds its bucket.
     proxy: SocketAddr,
     child: Option<Child>,
@@ -54,12 +61,13 @@ impl Replica {
     /// # Errors
     /// Where the system gives no ports.
     pub(super) fn new(number: usize, launch: &Arc<Launch>, proxy: SocketAddr) -> Result<Self> {
-        // Both at once, so that they differ.
-        let ports = [TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?];
-        let [address, admin] = ports;
+        // All at once, so that they differ.
+        let bind = || TcpListener::bind(("127.0.0.1", 0));
+        let [address, admin, internal] = [bind()?, bind()?, bind()?];
         let (address, admin) = (address.local_addr()?, admin.local_addr()?);
+        let internal = internal.local_addr()?;
         let launch = Arc::clone(launch);
-        Ok(Self { number, launch, address, admin, proxy, child: None, lives: 0 })
+        Ok(Self { number, launch, address, admin, internal, proxy, child: None, lives: 0 })
     }
 
     /// Starts a process and waits until it serves; one that gives up is started again, as a
@@ -99,15 +107,19 @@ impl Replica {
         }
     }
 
-    /// What distinguishes one replica from another, and what it is to know of the others: nothing
-    /// so far, as if each were a deployment of its own.
+    /// What distinguishes one replica from another, and what it is to know of the others.
     fn options(&self) -> Vec<String> {
-        let options = [
+        let mut options = vec![
             ("--store", self.launch.store.clone()),
             ("--replica", format!("r{}", self.number)),
             ("--listen", self.address.to_string()),
             ("--admin-listen", self.admin.to_string()),
+            ("--internal-listen", self.internal.to_string()),
         ];
+        if self.launch.alone {
+            // Nobody listens there.
+            options.push(("--internal-advertise", "127.0.0.1:1".to_owned()));
+        }
         options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
     }
 
@@ -120,6 +132,7 @@ impl Replica {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(binary).arg("serve");
         command.args(self.options()).args(serve);
+        command.env("MOVIES_INTERNAL_KEY", INTERNAL_KEY);
         command.env("AWS_ENDPOINT_URL", format!("http://{}", self.proxy));
         let child = command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn();
         self.child = Some(child.context("cannot start a replica (is `setpriv` there?)")?);

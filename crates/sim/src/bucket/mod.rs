@@ -119,6 +119,11 @@ impl SimBucket {
         self.lock().cut.insert(replica);
     }
 
+    /// Whether it is.
+    pub(crate) fn is_cut(&self, replica: Replica) -> bool {
+        self.lock().cut.contains(&replica)
+    }
+
     /// Ends the cut.
     pub fn join(&self, replica: Replica) {
         self.lock().cut.remove(&replica);

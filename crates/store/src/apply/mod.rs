@@ -9,7 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::commit::{
-    Action, Adoption, Batch, Change, Code, Commit, FORMAT, FileRegister, Group, Op, Outcome,
+    Action, Adoption, Batch, COMMIT_BYTES_MAX, Change, Code, Commit, FORMAT, FileRegister, Group,
+    Op, Outcome,
 };
 use crate::env::Mutant;
 use crate::error::{Error, Result};
@@ -56,6 +57,11 @@ pub fn prepare(
     })?;
     record(&mut commit, &applied);
     let bytes = commit.encode();
+    if bytes.len() > COMMIT_BYTES_MAX {
+        // Nobody could read it, for good.
+        let found = format!("it would have {} bytes", bytes.len());
+        return Err(Error::damaged(format!("commit {}, not yet written", commit.seq), found));
+    }
     applied.state.hash = Some(CommitHash::of(&bytes));
     Ok((commit, bytes, applied))
 }
@@ -212,11 +218,14 @@ impl Court {
         if let Some((key, print)) = &group.key {
             let owner = (group.by.clone(), Arc::clone(key));
             match self.state.keys.get(&owner) {
-                Some(first) if first.print == *print => {
+                Some(first)
+                    if first.print == *print || self.mutant == Some(Mutant::IgnorePrint) =>
+                {
                     let first_use = Some((first.seq, first.group));
                     return GroupResult { first_use, ..all(Code::Replayed) };
                 }
                 Some(_) => return all(Code::KeyReused),
+                None if self.mutant == Some(Mutant::ForgetKeys) => {}
                 None => {
                     let (seq, at) = (self.state.seq, self.state.at);
                     self.state.keys.insert(owner, KeyUse { print: *print, seq, group: index, at });
@@ -299,6 +308,10 @@ impl Court {
                     plain(Code::Mismatch)
                 }
             }
+            Action::Drop if self.mutant == Some(Mutant::DropKeepsMovies) => {
+                self.state.dropped = true;
+                plain(Code::Deleted)
+            }
             Action::Drop => self.drop_all(),
             Action::Create => {
                 let code = if self.state.dropped { Code::Created } else { Code::Unchanged };
@@ -325,7 +338,8 @@ impl Court {
         if op.if_match.as_deref().is_some_and(|tags| !matches(tags)) && !ignored {
             return Some(refusal(Code::Mismatch));
         }
-        if op.if_none_match.as_deref().is_some_and(matches) {
+        let ignored = self.mutant == Some(Mutant::IgnoreIfNoneMatch);
+        if op.if_none_match.as_deref().is_some_and(matches) && !ignored {
             return Some(refusal(Code::Exists));
         }
         None

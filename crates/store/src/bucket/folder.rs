@@ -95,6 +95,9 @@ fn file_name(seq: Seq) -> [u8; 25] {
     let mut name = *b"00000000000000000000.json";
     let mut rest = seq.0;
     for digit in name.iter_mut().take(20).rev() {
+        if rest == 0 {
+            break;
+        }
         // A digit is under 10.
         *digit = b'0' + u8::try_from(rest % 10).unwrap_or_default();
         rest /= 10;

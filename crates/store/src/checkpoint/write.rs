@@ -65,6 +65,7 @@ impl Draft<'_> {
         let (pages, sha256) = future::try_join(self.pages(&mut files), self.sha256()).await?;
         let (key_files, recent_keys) = self.keys(&mut files).await?;
         let forgets = self.log.env().has(Mutant::ForgetJudgedInCheckpoint);
+        let keyless = self.log.env().has(Mutant::ForgetKeysInCheckpoint);
         let mistimes = self.log.env().has(Mutant::ForgetChangeTimeInCheckpoint);
         let manifest = Manifest {
             format: self.state.format,
@@ -81,9 +82,9 @@ impl Draft<'_> {
             wire_bytes: movies.wire_bytes(),
             sha256,
             judged: if forgets { Vec::new() } else { judged.iter().collect() },
-            keys: keys.len() as u64,
-            key_files,
-            recent_keys,
+            keys: if keyless { 0 } else { keys.len() as u64 },
+            key_files: if keyless { Vec::new() } else { key_files },
+            recent_keys: if keyless { Vec::new() } else { recent_keys },
             pages,
         };
         self.prove_base(&manifest).await?;

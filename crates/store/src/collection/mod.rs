@@ -13,7 +13,10 @@ use crate::checkpoint::Checkpointer;
 use crate::commit::{
     Action, COMMIT_OPS_MAX, Code, Commit, GROUP_BYTES_MAX, GROUP_OPS_MAX, Group, Outcome,
 };
-use crate::committer::{Claim, Committer, Submission, Verdict};
+use crate::committer::{
+    Claim, Committer, Forwarding, GUESTS_MAX, Guests, Pending, Submission, Verdict,
+};
+use crate::env::Mutant;
 use crate::error::{Error, Result};
 use crate::follower::{Follower, ProbeWaiter};
 use crate::gzip::Compressor;
@@ -25,6 +28,7 @@ use crate::spans;
 use crate::state::State;
 use crate::store::Options;
 
+mod carrying;
 mod figures;
 mod reading;
 mod shared;
@@ -106,6 +110,7 @@ struct Inner {
     shared: Arc<Shared>,
     submissions: mpsc::Sender<Submission>,
     probes: mpsc::Sender<ProbeWaiter>,
+    guests: mpsc::Sender<Pending>,
     read_only: bool,
     max_staleness: Duration,
     serve_stale: Option<Duration>,
@@ -126,6 +131,7 @@ impl Collection {
         let Origin { state, notes, met_damage, .. } = origin;
         let (submissions, submitted) = mpsc::channel(options.queue_groups_max.max(1));
         let (probes, arrivals) = mpsc::channel(PROBE_WAITERS_MAX);
+        let (guests, arriving) = mpsc::channel(GUESTS_MAX);
         let max_staleness = options.max_staleness.unwrap_or_default();
         let poll = match options.max_staleness {
             Some(bound) => options.poll.min(bound / 2).max(Duration::from_millis(1)),
@@ -146,6 +152,8 @@ impl Collection {
             creating: None,
             create_began: None,
             last_is_ours: false,
+            forwarding: Forwarding::new(options.peers.clone().filter(|_| !options.read_only)),
+            guests: Guests::new(arriving),
             gap_looks: 0,
         };
         log.env().spawn(committer.run());
@@ -154,6 +162,7 @@ impl Collection {
             shared: Arc::clone(&shared),
             submissions,
             probes,
+            guests,
             read_only: options.read_only,
             max_staleness,
             serve_stale: options.serve_stale,
@@ -291,7 +300,11 @@ impl Collection {
         if idle(&self.latest()).is_none() {
             return Ok(None);
         }
-        let state = self.read(Freshness::AtMost(Duration::ZERO)).await?.state;
+        let state = if self.inner.log.env().has(Mutant::ForeseeFromMemory) {
+            self.latest()
+        } else {
+            self.read(Freshness::AtMost(Duration::ZERO)).await?.state
+        };
         Ok(idle(&state).map(|outcomes| {
             let results = outcomes.into_iter().zip(stored_movies(group));
             let results = results.map(|(outcome, movie)| OpResult { outcome, movie });

@@ -35,7 +35,9 @@ impl Ahead {
 impl Committer {
     /// Begins to judge the next batch, if it is large and a create is under way.
     pub(super) fn work_ahead(&mut self) {
-        if self.creating.is_none() || self.ahead.is_some() || !self.much_waits() {
+        // What has come back waits for the next create already.
+        let is_busy = self.ahead.is_some() || self.forwarding.has_returned();
+        if self.creating.is_none() || is_busy || !self.much_waits() {
             return;
         }
         let prepared = self.offer.as_ref().and_then(|offer| offer.prepared.as_ref());
@@ -43,20 +45,26 @@ impl Committer {
             return;
         };
         let behind = state.hash;
-        if let Some(offer) = self.form_offer() {
-            let work = preparation(&self.log, &self.writer, state, &offer.batch);
+        if let Some(pending) = self.take_batch(self.batch_ops_max, COMMIT_BYTES_MAX, true) {
+            let now = self.log.env().instant();
+            let offer = Offer::new(vec![pending], self.first_phase(), now);
+            let forward = self.forwarding.address();
+            let work = preparation(&self.log, &self.writer, forward, state, offer.batches());
             let preparing = Box::pin(self.log.env().compute(work));
             self.ahead = Some(Ahead { offer, behind, preparing });
         }
     }
 
     /// Half of what a commit may hold, or more.
-    fn much_waits(&self) -> bool {
-        self.queue.len() >= self.batch_ops_max
-            || self.queue.front().is_some_and(|first| {
-                2 * first.group.ops.len() >= self.batch_ops_max
-                    || 2 * first.bytes >= COMMIT_BYTES_MAX
-            })
+    pub(super) fn much_waits(&self) -> bool {
+        self.queue.len() >= self.batch_ops_max || self.large_waits()
+    }
+
+    /// A group that takes half of it by itself.
+    pub(super) fn large_waits(&self) -> bool {
+        self.queue.front().is_some_and(|first| {
+            2 * first.group.ops.len() >= self.batch_ops_max || 2 * first.bytes >= COMMIT_BYTES_MAX
+        })
     }
 
     /// The batch that was judged ahead has its turn.
@@ -73,7 +81,8 @@ impl Committer {
             }
         } else {
             // It was never sent, so its time may begin anew.
-            offer.batch = self.batch(offer.batch.id, std::mem::take(&mut offer.batch.groups));
+            let until = self.until();
+            offer.pending.iter_mut().for_each(|pending| pending.batch.until = until);
         }
         Ok(offer)
     }

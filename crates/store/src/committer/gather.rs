@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::offer::{Offer, Phase, Prepared};
+use super::offer::{COMMIT_ROOM, Offer, Pending, Phase, Prepared, Room, Waiters, unjudged};
 use super::{Committer, INLINE_BYTES_MAX};
 use crate::apply;
 use crate::bucket::Failure;
-use crate::commit::{Batch, COMMIT_BYTES_MAX, Commit, Group, UNTIL_WINDOW};
+use crate::commit::{Batch, Group, UNTIL_WINDOW};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::key::{BatchId, Seq};
@@ -17,14 +17,26 @@ use crate::state::State;
 /// A clock further off the bucket's must not stamp commits: it could expire every
 /// idempotency key.
 const CLOCK_AHEAD_MS_MAX: i64 = 60_000;
-/// The room that a commit's own members take.
-const COMMIT_ROOM: usize = 4 * 1024;
 
 impl Committer {
-    /// Takes all waiting groups, as far as one commit holds them.
+    /// Takes all that waits, as far as one commit holds it: what came back from a peer, what peers
+    /// want taken along, and the groups of the queue.
     pub(super) fn form_offer(&mut self) -> Option<Offer> {
-        if self.queue.is_empty() {
+        let now = self.log.env().instant();
+        let gathers = self.guests.gather_until.is_some_and(|until| until > now);
+        let waits =
+            self.forwarding.has_returned() || !self.guests.is_empty() || !self.queue.is_empty();
+        if self.is_for_peer() {
             return None;
+        }
+        if !waits || gathers && !self.much_waits() && !self.forwarding.has_returned() {
+            return None;
+        }
+        let mut room = Room::WHOLE;
+        let (mut pending, beaten) = self.forwarding.take_returned(&mut room);
+        let phase = if pending.is_empty() { self.first_phase() } else { Phase::Look };
+        if !self.large_waits() {
+            pending.extend(self.guests.take(&mut room));
         }
         if let Some(reason) = self.clock_is_off() {
             let error = Error::unavailable("write to", self.log.name().as_str(), reason);
@@ -32,32 +44,47 @@ impl Committer {
                 self.shared.left_queue(submission.group.ops.len(), submission.bytes);
                 submission.answer(Err(error.clone()));
             }
+            Offer::new(pending, phase, now).answer_refused(&error);
             return None;
         }
+        // A large one goes alone, or it would wait for ever.
+        let must = pending.is_empty();
+        let ops_max = self.batch_ops_max.min(room.ops);
+        pending.extend(self.take_batch(ops_max, room.bytes + COMMIT_ROOM, must));
+        let mut offer = Offer::new(pending, phase, now);
+        offer.lost_race = beaten;
+        (!offer.pending.is_empty()).then_some(offer)
+    }
+
+    /// Makes a batch of the first groups of the queue, as far as they fit; `must`: of the first one
+    /// in any case.
+    pub(super) fn take_batch(
+        &mut self,
+        ops_max: usize,
+        bytes_max: usize,
+        must: bool,
+    ) -> Option<Pending> {
         let (id, now) = (self.log.env().batch_id(), self.log.env().instant());
         let (mut groups, mut waiters, mut waits) = (Vec::new(), Vec::new(), Vec::new());
         let (mut ops, mut bytes) = (0, COMMIT_ROOM);
-        while let Some(next) = self.queue.front() {
-            let fits = ops + next.group.ops.len() <= self.batch_ops_max
-                && bytes + next.bytes <= COMMIT_BYTES_MAX;
-            if !fits && !groups.is_empty() {
-                break;
-            }
-            let Some(submission) = self.queue.pop_front() else { break };
-            self.shared.left_queue(submission.group.ops.len(), submission.bytes);
-            if submission.claim.offer(id, now) {
-                ops += submission.group.ops.len();
-                bytes += submission.bytes;
-                groups.push(submission.group);
-                waiters.push(submission.reply);
-                waits.extend(submission.wait);
+        while let Some(next) = self.queue.pop_front_if(|next| {
+            must && groups.is_empty()
+                || ops + next.group.ops.len() <= ops_max && bytes + next.bytes <= bytes_max
+        }) {
+            self.shared.left_queue(next.group.ops.len(), next.bytes);
+            if next.claim.offer(id, now) {
+                ops += next.group.ops.len();
+                bytes += next.bytes;
+                groups.push(next.group);
+                waiters.push(next.reply);
+                waits.extend(next.wait);
             }
         }
         if groups.is_empty() {
             return None;
         }
         let (batch, span) = (self.batch(id, groups), spans::commit_of(waits));
-        Some(Offer::new(batch, waiters, span, self.first_phase(), now))
+        Some(Pending::new(batch, Waiters::Clients(waiters), span, now))
     }
 
     /// Whoever wrote the last commit may well be about to write the next one.
@@ -74,13 +101,13 @@ impl Committer {
         })
     }
 
-    pub(super) fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
-        Batch {
-            id,
-            until: Seq(self.state.seq.0 + UNTIL_WINDOW),
-            from: Arc::clone(&self.writer),
-            groups,
-        }
+    /// The last commit in which a batch of now may count.
+    pub(super) fn until(&self) -> Seq {
+        Seq(self.state.seq.0 + UNTIL_WINDOW)
+    }
+
+    fn batch(&self, id: BatchId, groups: Vec<Group>) -> Batch {
+        Batch { id, until: self.until(), from: Arc::clone(&self.writer), groups }
     }
 
     /// Prepares the offer at the tail, unless it is prepared there already, and sends it.
@@ -96,9 +123,12 @@ impl Committer {
             return Ok(());
         }
         let Some(offer) = &mut self.offer else { return Ok(()) };
+        offer.lost_race = false;
         if !is_prepared(offer) {
-            let work = preparation(&self.log, &self.writer, Arc::clone(&self.state), &offer.batch);
-            offer.prepared = Some(if offer.bytes > INLINE_BYTES_MAX {
+            let forward = self.forwarding.address();
+            let state = Arc::clone(&self.state);
+            let work = preparation(&self.log, &self.writer, forward, state, offer.batches());
+            offer.prepared = Some(if offer.bytes() > INLINE_BYTES_MAX {
                 self.log.env().compute(work).await?
             } else {
                 work()?
@@ -106,11 +136,11 @@ impl Committer {
         }
         let Some(prepared) = offer.prepared.take() else { return Ok(()) };
         if self.log.env().has(Mutant::AnswerBeforeDurable) {
-            offer.answer(
-                &Arc::new(prepared.applied.state.clone()),
-                seq,
-                prepared.applied.batches.first(),
-            );
+            let state = Arc::new(prepared.applied.state.clone());
+            let results = prepared.applied.batches.iter();
+            for (pending, results) in std::mem::take(&mut offer.pending).into_iter().zip(results) {
+                offer.pending.push(pending.answer_early(&state, seq, results));
+            }
         }
         self.compressor.follow(&self.state.movies, &prepared.applied.state.movies);
         let (log, bytes) = (self.log.clone(), prepared.bytes.clone());
@@ -126,23 +156,15 @@ impl Committer {
     }
 }
 
-/// The work that makes a commit of one batch on `state`.
+/// The work that makes a commit of some batches on `state`.
 pub(super) fn preparation(
     log: &Log,
     writer: &Arc<str>,
+    forward: Option<Arc<str>>,
     state: Arc<State>,
-    batch: &Batch,
+    batches: Vec<Batch>,
 ) -> impl FnOnce() -> Result<Prepared, Error> + Send + 'static {
-    let commit = Commit {
-        format: state.format,
-        log: state.log,
-        seq: state.seq.next(),
-        at: log.env().now(),
-        writer: Arc::clone(writer),
-        forward: None,
-        prev: state.hash,
-        batches: vec![batch.clone()],
-    };
+    let commit = unjudged(log, &state, writer, forward, batches);
     let mutant = log.env().mutant();
     move || {
         let seq = commit.seq;

@@ -2,38 +2,40 @@
 //! every create, and installs commits whoever wrote them.
 //!
 //! Two requests may be under way at once: a create (ours, at the next number) and a read of what
-//! stands there. Both only bring news; state changes in [`Committer::install`] alone, which is also
+//! stands there. Both only bring news; state changes in `Committer::install` alone, which is also
 //! the one place that answers waiters: after the swap, from the outcomes of a durable commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::apply::{self, Applied};
 use crate::bucket::{Created, Failure};
-use crate::checkpoint::Install;
 use crate::collection::Shared;
-use crate::commit::{Batch, UNTIL_WINDOW, pruned_to};
 use crate::env::Mutant;
 use crate::error::Error;
 use crate::follower::{Arrival, Follower, Window};
 use crate::gzip::Compressor;
-use crate::key::{BatchId, LogId, Seq};
+use crate::key::Seq;
 use crate::log::Log;
+use crate::peers::Carriage;
 use crate::state::State;
 
 mod ahead;
+mod forward;
 mod gather;
+mod guests;
+mod install;
 mod offer;
 mod reload;
 
 pub(crate) use ahead::Ahead;
-pub(crate) use offer::{Claim, Submission, Verdict};
+pub(crate) use forward::Forwarding;
+pub(crate) use guests::{GUESTS_MAX, Guests};
+pub(crate) use offer::{Claim, Pending, Submission, Verdict};
 use offer::{Offer, Phase};
 
 /// Commits over this are applied off the runtime's threads.
@@ -62,6 +64,10 @@ pub(crate) struct Committer {
     pub(crate) create_began: Option<Instant>,
     /// Whether the last commit known is ours: then the next create goes without a look.
     pub(crate) last_is_ours: bool,
+    /// What another replica is to write for us.
+    pub(crate) forwarding: Forwarding,
+    /// What we are to write for others.
+    pub(crate) guests: Guests,
     /// How often in a row a commit was seen behind a missing one.
     pub(crate) gap_looks: u32,
 }
@@ -98,6 +104,8 @@ impl Committer {
         if let Some(ahead) = self.ahead.take() {
             ahead.answer_error(&error);
         }
+        self.forwarding.drain().for_each(Pending::answer_unknown);
+        self.guests.send_back();
         self.follower.stop(&error);
     }
 
@@ -107,6 +115,8 @@ impl Committer {
                 && self.queue.is_empty()
                 && self.offer.is_none()
                 && self.ahead.is_none()
+                && self.forwarding.is_empty()
+                && self.guests.is_empty()
                 && self.submissions.is_empty()
             {
                 return End::Closed;
@@ -121,6 +131,8 @@ impl Committer {
                 biased;
                 created = maybe(&mut self.creating) => News::Created(created),
                 arrival = self.follower.arrival() => News::Reading(arrival),
+                (index, carriage) = self.forwarding.reply() => News::Reply(index, carriage),
+                Some(guest) = self.guests.arrival() => News::Guest(guest),
                 submission = self.submissions.recv(), if open => News::Submission(submission),
                 () = self.shared.closing(), if open => News::Timer,
                 () = env.sleep_until(wake_at) => News::Timer,
@@ -140,6 +152,14 @@ impl Committer {
                     self.shared.close();
                     Ok(())
                 }
+                News::Reply(index, carriage) => {
+                    self.on_reply(index, carriage);
+                    Ok(())
+                }
+                News::Guest(guest) => {
+                    self.admit(guest);
+                    Ok(())
+                }
                 News::Timer => Ok(()),
             };
             if let Err(error) = done {
@@ -157,12 +177,16 @@ impl Committer {
         while let Ok(submission) = self.submissions.try_recv() {
             self.queue.push_back(submission);
         }
+        self.hedge(self.log.env().instant());
+        self.forward_beaten();
+        self.forward_waiting();
         if self.offer.is_none() {
             self.offer = match self.ahead.take() {
                 Some(ahead) => Some(self.catch_up_with(ahead).await?),
                 None => self.form_offer(),
             };
         }
+        // Not before, or an offer that was just made would be of the future, and wait for a timer.
         let now = self.log.env().instant();
         if self.creating.is_none()
             && let Some(offer) = &self.offer
@@ -197,7 +221,11 @@ impl Committer {
         let offer = offer.map(|offer| offer.not_before);
         let follower =
             (!self.follower.is_busy() && !self.is_held()).then(|| self.follower.due_at(now));
-        [offer, follower].into_iter().flatten().min().unwrap_or(now + IDLE_WAKE)
+        let hedge = self.forwarding.due();
+        let waits = !self.queue.is_empty() || !self.guests.is_empty();
+        let gather = self.guests.gather_until.filter(|until| waits && *until > now);
+        let due = [offer, follower, hedge, gather].into_iter().flatten().min();
+        due.unwrap_or(now + IDLE_WAKE)
     }
 
     async fn on_created(&mut self, created: Created) -> Result<(), Error> {
@@ -208,10 +236,8 @@ impl Committer {
             offer.prepared.as_ref().is_some_and(|prepared| prepared.seq == self.state.seq.next());
         match created {
             Created::Yes if at_tail => {
-                let id = offer.batch.id;
                 let Some(prepared) = offer.prepared.take() else { return Ok(()) };
-                self.last_is_ours = true;
-                self.install(prepared.seq, prepared.applied, &[id], prepared.bytes.len());
+                self.install_ours(prepared);
                 self.follower.covered(&self.state);
                 if let Some(began) = began {
                     self.shared.checked(began);
@@ -236,8 +262,14 @@ impl Committer {
                 }
                 return Ok(());
             }
+            Created::Taken if self.log.env().has(Mutant::TakenIsOurs) && at_tail => {
+                let Some(prepared) = offer.prepared.take() else { return Ok(()) };
+                self.install_ours(prepared);
+                return Ok(());
+            }
             Created::Taken => {
                 self.shared.meters.commit_races_lost.increase();
+                offer.lost_race = true;
                 offer.look(None);
             }
             Created::Unknown(failure) => {
@@ -315,7 +347,8 @@ impl Committer {
             return Ok(());
         };
         self.gap_looks = 0;
-        self.shared.checked(window.began);
+        let late = self.log.env().has(Mutant::AgeFromAnswer);
+        self.shared.checked(if late { self.log.env().instant() } else { window.began });
         let took = self.log.env().instant().saturating_duration_since(window.began);
         self.follower.reached(&self.state, took, &self.shared.meters);
         if window.settles {
@@ -350,96 +383,11 @@ impl Committer {
         }
     }
 
-    /// The store refuses this batch for good: nothing happened, unless an earlier attempt is
-    /// unknown.
+    /// The store refuses this offer for good.
     pub(super) fn drop_refused(&mut self, refusal: &Failure) {
         let Some(offer) = self.offer.take() else { return };
-        if offer.was_unknown {
-            offer.answer_unknown();
-        } else {
-            let error = Error::unavailable(
-                "write to",
-                self.log.name().as_str(),
-                Arc::clone(&refusal.reason),
-            );
-            offer.answer_error(&error);
-        }
-    }
-
-    /// Installs a commit that was read: ours, if it has the very bytes that we prepared.
-    async fn install_read(&mut self, seq: Seq, bytes: Bytes) -> Result<(), Error> {
-        if let Some(offer) = &mut self.offer
-            && let Some(prepared) =
-                offer.prepared.take_if(|prepared| prepared.seq == seq && prepared.bytes == bytes)
-        {
-            if self.log.is_folder() && offer.was_unknown {
-                // The file is linked, but its sync failed.
-                return Err(self.log.bucket().distrust(&self.log.object(seq)));
-            }
-            let id = offer.batch.id;
-            self.last_is_ours = true;
-            self.creating = None;
-            self.install(seq, prepared.applied, &[id], bytes.len());
-            return Ok(());
-        }
-        if let Some(checkpoint) = pruned_to(&bytes) {
-            return self.reload(seq, checkpoint).await;
-        }
-        // A genesis that stands only in memory gives way to the log's own.
-        let state = match self.state.seq {
-            Seq::ZERO => Arc::new(State::empty(LogId::ZERO)),
-            _ => Arc::clone(&self.state),
-        };
-        let (object, mutant) = (self.log.object(seq), self.log.env().mutant());
-        let length = bytes.len();
-        let large = length > INLINE_BYTES_MAX;
-        let work = move || apply::apply(&state, &object, &bytes, mutant);
-        let (commit, applied) = if large { self.log.env().compute(work).await? } else { work()? };
-        self.last_is_ours = false;
-        let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
-        self.install(seq, applied, &ids, length);
-        Ok(())
-    }
-
-    /// The one place where state changes and waiters are answered: the commit is durable, the new
-    /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
-    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
-        let was_dropped = std::mem::replace(&mut self.state, Arc::new(applied.state)).dropped;
-        self.shared.publish(&self.state);
-        if !self.last_is_ours {
-            self.shared.meters.commits_of_others.increase();
-        }
-        self.shared.bell.installed(&Install {
-            at: self.log.env().instant(),
-            bytes: bytes as u64,
-            state_bytes: self.state.movies.wire_bytes(),
-            // A collection that lives again has another file, though no movie changed.
-            changes: self.state.version.0 == seq || was_dropped != self.state.dropped,
-            is_ours: self.last_is_ours,
-        });
-        let Some(offer) = &mut self.offer else { return };
-        offer.prepared = offer.prepared.take_if(|prepared| prepared.seq > seq);
-        let ours = ids.iter().position(|id| *id == offer.batch.id);
-        if let Some(position) = ours {
-            if let Some(mut offer) = self.offer.take() {
-                let now = self.log.env().instant();
-                offer.measure(now, &self.shared.meters);
-                offer.answer(&self.state, seq, applied.batches.get(position));
-            }
-            self.creating = None;
-        } else if offer.batch.until <= seq {
-            // Void: no commit up to its last one holds it, so it has not happened. Again, anew.
-            let groups = std::mem::take(&mut offer.batch.groups);
-            let id = self.log.env().batch_id();
-            offer.batch = Batch {
-                id,
-                until: Seq(seq.0 + UNTIL_WINDOW),
-                from: Arc::clone(&self.writer),
-                groups,
-            };
-            offer.was_unknown = false;
-            self.creating = None;
-        }
+        let (name, reason) = (self.log.name().as_str(), Arc::clone(&refusal.reason));
+        offer.answer_refused(&Error::unavailable("write to", name, reason));
     }
 }
 
@@ -448,6 +396,8 @@ enum News {
     Created(Created),
     Reading(Arrival),
     Submission(Option<Submission>),
+    Reply(usize, Carriage),
+    Guest(Pending),
     Timer,
 }
 

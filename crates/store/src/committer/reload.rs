@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Committer;
+use super::offer::Pending;
 use crate::checkpoint::load;
 use crate::error::Error;
 use crate::key::{LogId, Seq};
@@ -21,6 +22,8 @@ impl Committer {
         if let Some(offer) = self.offer.take() {
             offer.answer_unknown();
         }
+        self.forwarding.drain().for_each(Pending::answer_unknown);
+        self.guests.send_back();
         self.creating = None;
         self.last_is_ours = false;
         let newest = loop {

@@ -16,6 +16,18 @@ pub(crate) struct Traceparent {
 }
 
 impl Traceparent {
+    /// For a call in a span that is kept.
+    pub(crate) fn kept(context: SpanContext) -> Self {
+        Self { context, is_sampled: true }
+    }
+
+    /// As a header has it.
+    pub(crate) fn header(self) -> HeaderValue {
+        let (trace, span) = (digits(self.context.trace), u64::from_be_bytes(self.context.span.0));
+        let text = format!("00-{trace}-{span:016x}-{:02x}", u8::from(self.is_sampled));
+        HeaderValue::try_from(text).expect("digits and dashes")
+    }
+
     /// That of a request; none where there are two, of which nobody knows which counts.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
@@ -145,6 +157,9 @@ mod tests {
             let is_sound = version != 255 && trace != 0 && span != 0;
             let expected = Traceparent { context, is_sampled: flags % 2 == 1 };
             prop_assert_eq!(read, is_sound.then_some(expected));
+            if is_sound {
+                prop_assert_eq!(Traceparent::parse(&Traceparent::kept(context).header()), Some(Traceparent { is_sampled: true, ..expected }));
+            }
         }
 
         #[test]

@@ -111,6 +111,15 @@ pub(super) async fn compare(
     let now = log.env().compute(differences).await;
     let shown_edit = state.file().filter(|file| file.seq == Seq::ZERO).map(|file| &*file.sha256);
     let mut past = Past::read(log, state.seq, &edit, reach, shown_edit).await?;
+    // It may be from before that, and would bring back what was deleted then.
+    let from_before_drop = || {
+        let why = "it has little or nothing of what was written since the collection was deleted \
+                   and made anew";
+        Ok(Err(why.to_owned()))
+    };
+    if past.end == End::Drop && matches!(purpose, Purpose::Look) {
+        return from_before_drop();
+    }
     if past.gaps().next().is_some() {
         fill_gaps(log, state, &mut past).await?;
     }
@@ -150,12 +159,9 @@ pub(super) async fn compare(
                 (best, older) = (shown, None);
                 candidates.clear();
             }
-            (Purpose::Look, _) if past.end == End::Drop => {
-                return Ok(Err("it has nothing of what was written since the collection was \
-                               deleted and made anew"
-                    .to_owned()));
-            }
             // Of those that nobody can tell it takes nothing away.
+            // The same movies may have been written then and now.
+            (Purpose::Look, _) if past.begins_anew => return from_before_drop(),
             (Purpose::Look, _) if past.end == End::Unknown => older = Some(Snapshot::default()),
             _ => {}
         }

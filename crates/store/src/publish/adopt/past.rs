@@ -74,6 +74,8 @@ pub(super) struct Past {
     /// The first version that can be told.
     pub(super) begins: Seq,
     pub(super) end: End,
+    /// Whether the collection was dropped just before.
+    pub(super) begins_anew: bool,
     /// The edits that were taken over meanwhile, by their SHA-256, the newest first; also those of
     /// which every change lost.
     pub(super) edits: Vec<Arc<str>>,
@@ -138,6 +140,7 @@ impl Past {
         let mut past = Self {
             begins: now,
             end: End::Unknown,
+            begins_anew: false,
             edits: Vec::new(),
             has_adopted_copies: false,
             changes: Vec::new(),
@@ -186,6 +189,7 @@ impl Past {
             // Before the first commit there was nothing that anybody could edit.
             (past.begins, past.end) = (Seq(1), End::Birth);
         }
+        past.begins_anew = past.end == End::Drop;
         past.find_earlier(log).await?;
         // Of some it shows only now that they were so before.
         let is_far = now.0 - past.begins.0 >= COMMITS_USUAL;

@@ -1,0 +1,67 @@
+//! How replicas of one bucket hand writes over to one another.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use crate::peers::{HttpPeers, is_address};
+
+/// The variable in which Kubernetes tells a pod its own address, by the downward API.
+const POD_IP: &str = "POD_IP";
+
+/// How replicas hand writes over to one another. Without it each writes its own: no less safe, but
+/// slower where several write at once, and unfair to the one that is farther from the bucket.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Replicas")]
+pub struct PeerArgs {
+    /// Address where other replicas of this bucket hand over writes while this one writes; plain
+    /// HTTP, each message signed with the secret that they share. Not for clients [default: none]
+    #[arg(long, value_name = "ADDRESS", env = "MOVIES_INTERNAL_LISTEN")]
+    pub internal_listen: Option<String>,
+    /// How other replicas reach that address [default: the variable POD_IP and its port, else the
+    /// address itself]
+    #[arg(long, value_name = "HOST:PORT", env = "MOVIES_INTERNAL_ADVERTISE")]
+    #[arg(requires = "internal_listen")]
+    internal_advertise: Option<String>,
+    /// The file with the secret; it may also stand in the variable MOVIES_INTERNAL_KEY. 32 bytes at
+    /// least, the same for all replicas of the bucket
+    #[arg(long, value_name = "FILE", env = "MOVIES_INTERNAL_KEY_FILE")]
+    #[arg(requires = "internal_listen")]
+    internal_key_file: Option<PathBuf>,
+    /// Write by itself whatever --internal-listen says, and take nothing of others
+    #[arg(long, env = "MOVIES_NO_FORWARDING", value_parser = BoolishValueParser::new())]
+    no_forwarding: bool,
+}
+
+impl PeerArgs {
+    /// Where to listen, if at all.
+    #[must_use]
+    pub fn listen(&self) -> Option<&str> {
+        self.internal_listen.as_deref().filter(|address| !address.is_empty() && !self.no_forwarding)
+    }
+
+    /// The other replicas, for one that listens on `bound`. Needs a runtime.
+    ///
+    /// # Errors
+    /// Where nobody can tell how to reach it; what is wrong with the secret.
+    pub fn start(&self, bound: SocketAddr) -> anyhow::Result<HttpPeers> {
+        let pod = std::env::var(POD_IP).ok().filter(|address| !address.is_empty());
+        let address = match (&self.internal_advertise, pod) {
+            (Some(address), _) if is_address(address) => address.clone(),
+            (Some(_), _) => bail!("--internal-advertise is no HOST:PORT"),
+            (None, Some(ip)) => {
+                let ip: IpAddr = ip.parse().with_context(|| format!("{POD_IP} is no address"))?;
+                SocketAddr::new(ip, bound.port()).to_string()
+            }
+            (None, None) if bound.ip().is_unspecified() => bail!(
+                "--internal-listen {bound} does not tell how other replicas reach this one; add \
+                 --internal-advertise HOST:PORT"
+            ),
+            (None, None) => bound.to_string(),
+        };
+        HttpPeers::start(address, self.internal_key_file.as_deref())
+    }
+}
