@@ -1,12 +1,14 @@
 //! Replicas that hand writes over to the one that writes, and what else comes to the listener that
 //! they do it by.
 
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use movies_sim::s3::{S3Options, S3Server};
 
-use crate::harness::{Ask, Launch, Server, folder, keep_secret};
+use crate::harness::{Ask, Launch, Server, converse, folder, keep_secret};
 
 const KEY: &str = "a secret that all replicas of the bucket have";
 const PUTS: usize = 300;
@@ -98,6 +100,16 @@ fn internal_address(store: &Path) -> String {
     last["forward"].as_str().expect("its address stands in it").to_owned()
 }
 
+/// What is answered to a body that is announced and does not come.
+fn status_of_a_body_of(address: SocketAddr, path: &str, bytes: usize) -> String {
+    let mut stream = converse(address);
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: replica\r\nContent-Length: {bytes}\r\n\r\n")
+        .unwrap();
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("it is answered");
+    String::from_utf8(status.to_vec()).unwrap()
+}
+
 #[test]
 fn what_is_not_signed_changes_nothing_and_is_counted() {
     let home = folder();
@@ -117,7 +129,7 @@ fn what_is_not_signed_changes_nothing_and_is_counted() {
     ask("{}").send().is(401);
     let forged = [("movies-signature", "AAAA"), ("movies-time", "0"), ("movies-nonce", "n")];
     forged.iter().fold(ask("{}"), |ask, (name, value)| ask.header(name, value)).send().is(401);
-    ask(&"x".repeat(1024 * 1024 + 1)).send().is(413);
+    assert_eq!(status_of_a_body_of(internal, path, 1024 * 1024 + 1), "HTTP/1.1 413");
     Ask::new(internal, "POST", "/v1/batches/other.json").send().is(401);
     // It is no door to the API.
     Ask::new(internal, "GET", "/api/movies").send().is(404);

@@ -110,6 +110,31 @@ fn is_part(inner: &Span, outer: &Span) {
 }
 
 #[test]
+fn a_write_that_another_replica_makes_is_one_trace_through_both() {
+    let collector = Collector::well();
+    let s3 = S3Server::start(S3Options::default());
+    let store = format!("s3://{}", s3.bucket());
+    let start = || {
+        let launch = collector.launch(&store).env(s3.env()).args("--trace-sample 0");
+        let launch = launch.arg("--internal-listen").arg("127.0.0.1:0");
+        launch.var("MOVIES_INTERNAL_KEY", "a secret that all replicas of the bucket have").start()
+    };
+    let [mut writer, mut other] = [start(), start()];
+    writer.put("/api/movies/Ran/1985", "{}").is(201);
+    // It has read who writes.
+    other.get("/api/movies/Ran/1985").is(200);
+    traced(other.ask("PUT", HEAT).json("{}"), "01").send().is(201);
+    collector.spans_at_the_end(&mut other);
+    let spans = collector.spans_at_the_end(&mut writer);
+    let commit = one(&spans, "commit");
+    is_part(commit, one(&spans, "PUT /api/movies/{name}/{year}"));
+    let forward = one(&spans, "forward");
+    assert_eq!(forward.kind(), SpanKind::Client);
+    assert_eq!(forward.parent_span_id, commit.span_id);
+    is_part(one(&spans, "POST /v1/batches"), forward);
+}
+
+#[test]
 fn a_write_is_one_trace_from_its_caller_to_the_bucket() {
     let collector = Collector::well();
     let s3 = S3Server::start(S3Options::default());

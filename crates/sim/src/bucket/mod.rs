@@ -16,6 +16,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use movies_store::commit::Commit;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -67,7 +68,7 @@ struct Inner {
     modified: BTreeMap<Path, DateTime<Utc>>,
     commits: Vec<Bytes>,
     checkpoints: usize,
-    attempts: VecDeque<Bytes>,
+    attempts: VecDeque<Arc<Commit>>,
     writes_in_flight: usize,
     broken_promises: Vec<String>,
 }
@@ -152,9 +153,9 @@ impl SimBucket {
         self.lock().checkpoints
     }
 
-    /// The bodies of the creates that were tried last, stored or not.
+    /// The commits that were tried last, stored or not.
     #[must_use]
-    pub fn attempts(&self) -> Vec<Bytes> {
+    pub fn attempts(&self) -> Vec<Arc<Commit>> {
         self.lock().attempts.iter().cloned().collect()
     }
 
@@ -349,9 +350,11 @@ impl ObjectStore for Client {
         options: PutOptions,
     ) -> Result<PutResult> {
         let kind = if options.mode == PutMode::Create { Kind::Create } else { Kind::Put };
-        if commit_number(location).is_some() {
+        if commit_number(location).is_some()
+            && let Ok(commit) = Commit::decode("an attempt", &Bytes::from(payload.clone()))
+        {
             let mut inner = self.bucket.lock();
-            inner.attempts.push_back(payload.clone().into());
+            inner.attempts.push_back(Arc::new(commit));
             if inner.attempts.len() > ATTEMPTS_MAX {
                 inner.attempts.pop_front();
             }

@@ -75,10 +75,10 @@ impl Candidate {
         edit.count() > 0 && 2 * self.distance.creations <= edit.count()
     }
 
-    /// Whether nothing but what the file showed tells them apart.
+    /// Whether either may have been opened: the editor may have deleted what another deleted, too.
     fn is_as_near_as(&self, other: &Self, edit: &Edit) -> bool {
         let (one, other) = (self.remoteness(edit), other.remoteness(edit));
-        (one.0, one.1, one.2) == (other.0, other.1, other.2)
+        (one.0, one.1) == (other.0, other.1)
     }
 
     fn was(&self, past: &Past, now: &Change) -> Was {
@@ -295,10 +295,11 @@ async fn ask_edits(
         let Some(distance) = distance_from(log, edit, &movies, usize::MAX).await else { continue };
         let is_shown = shown == Some(&*sha256);
         candidates.push(Candidate { movies: Movies::Whole(None, movies), distance, is_shown });
-        let nearest = candidates.iter().map(|candidate| candidate.remoteness(edit)).min();
+        let nearest = candidates.iter().min_by_key(|candidate| candidate.remoteness(edit)).cloned();
         candidates.retain(|candidate| {
             let is_whole = matches!(candidate.movies, Movies::Whole(..));
-            !is_whole || candidate.is_shown || Some(candidate.remoteness(edit)) == nearest
+            let is_near = |nearest| candidate.is_as_near_as(nearest, edit);
+            !is_whole || candidate.is_shown || nearest.as_ref().is_some_and(is_near)
         });
     }
     let gone = shown.filter(|sha256| wanted.contains(sha256));

@@ -270,6 +270,30 @@ async fn what_is_as_near_to_another_version_is_not_changed() {
     assert_eq!(names(&collection).await, ["a", "correct"]);
 }
 
+/// The version that is shown lacks a movie that the editor took away, and has another that was written
+/// since: as many differences as the opened one has.
+#[tokio::test(start_paused = true)]
+async fn what_both_took_away_speaks_for_no_version() {
+    let (world, collection) = shown(&["a", "gone", "kept"]).await;
+    let opened = world.file().await.expect("it is there").0;
+    let newer = movie("a", r#"{"by":"api"}"#);
+    change(&collection, Action::Put(newer.clone())).await;
+    change(&collection, Action::Delete(movie("gone", "{}").key().clone())).await;
+    until("the file shows both", async || {
+        world
+            .file()
+            .await
+            .is_some_and(|(content, _)| content.contains("api") && !content.contains("gone"))
+    })
+    .await;
+    let edit = opened.replace("\"gone\"", "\"new\"");
+    world.upload(&edit).await;
+    edited(&collection, None).await.judged.expect("it is fine");
+    assert_eq!(names(&collection).await, ["a", "kept", "new"]);
+    let row = collection.latest().movies().get(newer.key()).expect("it is there");
+    assert_eq!(row.json, *newer.json(), "the editor had not seen it");
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_edit_that_lost_in_all_loses_again() {
     let (world, collection) = shown(&["a"]).await;
