@@ -183,14 +183,14 @@ impl OpenSpan {
     /// For steps that are parts of it.
     #[must_use]
     pub fn parent(&self) -> Parent {
-        Parent { spans: Arc::clone(&self.spans), context: self.context, attempt: 1 }
+        Parent { spans: Arc::clone(&self.spans), context: self.context, attempt: None }
     }
 
-    /// Tells something of it.
+    /// Tells something of it, in place of what was told by that key.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
-        if let Some(span) = &mut self.span {
-            span.attributes.push((key, value.into()));
-        }
+        let Some(span) = &mut self.span else { return };
+        span.attributes.retain(|(told, _)| *told != key);
+        span.attributes.push((key, value.into()));
     }
 
     /// It failed.
@@ -200,8 +200,12 @@ impl OpenSpan {
         }
     }
 
-    fn link(&mut self, to: SpanContext) {
+    /// Names another that did something for it, or that it did something for.
+    pub(crate) fn link(&mut self, to: SpanContext) {
         let Some(span) = &mut self.span else { return };
+        if span.links.contains(&to) {
+            return;
+        }
         if span.links.len() < LINKS_MAX {
             span.links.push(to);
         } else {
@@ -232,17 +236,22 @@ impl Drop for OpenSpan {
 pub struct Parent {
     spans: Arc<Spans>,
     context: SpanContext,
-    attempt: u64,
+    attempt: Option<u64>,
 }
 
 impl Parent {
     /// Its requests are the `attempt`-th of their kind, from one on.
     pub(crate) fn at(self, attempt: u64) -> Self {
-        Self { attempt, ..self }
+        Self { attempt: Some(attempt), ..self }
     }
 
-    pub(crate) fn attempt(&self) -> u64 {
+    /// Which one is next; none where they are not counted.
+    pub(crate) fn attempt(&self) -> Option<u64> {
         self.attempt
+    }
+
+    pub(crate) fn context(&self) -> SpanContext {
+        self.context
     }
 
     pub(crate) fn begin(&self, kind: SpanKind, name: impl Into<Cow<'static, str>>) -> OpenSpan {

@@ -14,8 +14,13 @@ use crate::telemetry::traces::{Collector, Tracing};
 
 /// OpenTelemetry's own variables, as operators set them for every service.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+const TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+const TRACES_HEADERS: &str = "OTEL_EXPORTER_OTLP_TRACES_HEADERS";
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+const TRACES_PROTOCOL: &str = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL";
+const DISABLED: &str = "OTEL_SDK_DISABLED";
+const EXPORTER: &str = "OTEL_TRACES_EXPORTER";
 const SERVICE: &str = "OTEL_SERVICE_NAME";
 const ATTRIBUTES: &str = "OTEL_RESOURCE_ATTRIBUTES";
 /// The one protocol that is spoken.
@@ -58,13 +63,28 @@ impl TraceArgs {
         variable: impl Fn(&str) -> Option<String>,
     ) -> anyhow::Result<Option<Collector>> {
         let named = self.otlp_endpoint.clone().filter(|url| !url.is_empty());
-        let (url, place) = match (named, variable(ENDPOINT)) {
-            (Some(url), _) => (url, "--otlp-endpoint"),
-            (None, Some(url)) => (url, ENDPOINT),
-            (None, None) => return Ok(None),
+        let is_on = || {
+            variable(DISABLED).is_none_or(|text| !text.eq_ignore_ascii_case("true"))
+                && variable(EXPORTER).is_none_or(|text| text.trim() != "none")
         };
-        if let Some(asked) = variable(PROTOCOL).filter(|asked| asked != SPOKEN) {
+        let (url, place, path) = match named {
+            Some(url) => (url, "--otlp-endpoint", PATH),
+            None if !is_on() => return Ok(None),
+            None => match (variable(TRACES_ENDPOINT), variable(ENDPOINT)) {
+                // That one is used as it is (OTLP exporter, "Endpoint URLs for OTLP/HTTP").
+                (Some(url), _) => (url, TRACES_ENDPOINT, ""),
+                (None, Some(url)) => (url, ENDPOINT, PATH),
+                (None, None) => return Ok(None),
+            },
+        };
+        let asked = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
+        if let Some(asked) = asked.filter(|asked| asked != SPOKEN) {
             warn!(asked, spoken = SPOKEN, "{PROTOCOL} asks for what is not spoken here");
+            if place != "--otlp-endpoint" {
+                // What listens there would not understand.
+                warn!("nothing is traced; --otlp-endpoint names a collector that speaks {SPOKEN}");
+                return Ok(None);
+            }
         }
         let pairs = |name| pairs(&variable(name).unwrap_or_default()).context(name);
         let mut resource = vec![
@@ -77,14 +97,15 @@ impl TraceArgs {
             resource.retain(|(known, _)| *known != key);
             resource.push((key, value));
         }
-        let url = endpoint(&url).with_context(|| place.to_owned())?;
-        let headers = headers(pairs(HEADERS)?).context(HEADERS)?;
+        let url = endpoint(&url, path).with_context(|| place.to_owned())?;
+        let named = if variable(TRACES_HEADERS).is_some() { TRACES_HEADERS } else { HEADERS };
+        let headers = headers(pairs(named)?).context(named)?;
         Ok(Some(Collector { url, headers, resource }))
     }
 }
 
 /// What is wrong with it is said without it: something secret may stand in it.
-fn endpoint(text: &str) -> anyhow::Result<Url> {
+fn endpoint(text: &str, path: &str) -> anyhow::Result<Url> {
     let mut url = Url::parse(text).context("no URL")?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
         bail!("write http://HOST:4318 or https://HOST:4318");
@@ -93,8 +114,10 @@ fn endpoint(text: &str) -> anyhow::Result<Url> {
     if !is_plain || url.query().is_some() || url.fragment().is_some() {
         bail!("it holds a user, a password, a query or a fragment; a token comes by {HEADERS}");
     }
-    let path = format!("{}/{PATH}", url.path().trim_end_matches('/'));
-    url.set_path(&path);
+    if !path.is_empty() {
+        let path = format!("{}/{path}", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+    }
     Ok(url)
 }
 
@@ -142,6 +165,28 @@ mod tests {
         assert_eq!(url("", &variables).unwrap(), "https://collector.example/otlp/v1/traces");
         let own = url("http://127.0.0.1:4318", &variables).unwrap();
         assert_eq!(own, "http://127.0.0.1:4318/v1/traces");
+    }
+
+    #[test]
+    fn what_holds_for_traces_alone_goes_before_what_holds_for_all() {
+        let variables = [
+            (ENDPOINT, "https://all.example"),
+            (HEADERS, "x-tenant=all"),
+            (TRACES_ENDPOINT, "https://traces.example/in"),
+            (TRACES_HEADERS, "x-tenant=films"),
+        ];
+        let collector = collector("", &variables).unwrap().unwrap();
+        assert_eq!(collector.url.as_str(), "https://traces.example/in");
+        assert_eq!(collector.headers["x-tenant"], "films");
+    }
+
+    #[test]
+    fn a_collector_of_the_environment_is_left_alone_where_it_says_so() {
+        let named = (ENDPOINT, "http://collector:4317");
+        for off in [(DISABLED, "true"), (EXPORTER, "none"), (PROTOCOL, "grpc")] {
+            assert_eq!(url("", &[named, off]), None, "{off:?}");
+            assert!(url("http://collector:4318", &[named, off]).is_some(), "{off:?}");
+        }
     }
 
     #[test]

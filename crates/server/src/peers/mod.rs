@@ -34,6 +34,8 @@ const SECRET_BYTES_MIN: usize = 32;
 const CONNECT_MAX: Duration = Duration::from_millis(200);
 /// So much of an answer is read: it is a number, or a reason.
 const ANSWER_BYTES_MAX: usize = 1_024;
+/// What a span says of a batch that was sent.
+const OUTCOME: &str = "movies.forward.outcome";
 /// How long a batch may take. Its owner has given up before, and created it itself.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
@@ -162,7 +164,11 @@ impl Peers for HttpPeers {
         let mut headers: HeaderMap = key.sign(stamp, collection, &message).into_iter().collect();
         let mut span = spans::call("forward");
         if let Some(span) = &mut span {
-            span.set("server.address", address.to_owned());
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+            span.set("server.address", host.to_owned());
+            span.set("server.port", port.parse::<u64>().unwrap_or_default());
+            // Until it is answered.
+            span.set(OUTCOME, "abandoned");
             headers.insert(TRACEPARENT, Traceparent::kept(span.context()).header());
         }
         let request = client.post(format!("http://{address}{PATH}{collection}"));
@@ -180,11 +186,7 @@ impl Peers for HttpPeers {
                 let text = String::from_utf8_lossy(&text).into_owned();
                 Ok::<_, reqwest::Error>((answer.status(), text))
             };
-            let answer = answer.await;
-            if let (Some(span), Err(_)) = (&mut span, &answer) {
-                span.fail();
-            }
-            match answer {
+            let carriage = match answer.await {
                 Ok((StatusCode::OK, text)) => {
                     let seq = text.trim().parse().map(Seq);
                     seq.map_or(Carriage::Failed, Carriage::Committed)
@@ -199,7 +201,20 @@ impl Peers for HttpPeers {
                     tracing::debug!(%collection, to, %error, "a replica cannot be reached");
                     Carriage::Failed
                 }
+            };
+            if let Some(span) = &mut span {
+                let (outcome, is_failed) = match carriage {
+                    Carriage::Committed(_) => ("committed", false),
+                    Carriage::NotCarried => ("not carried", false),
+                    Carriage::Failed => ("failed", true),
+                };
+                span.set(OUTCOME, outcome);
+                if is_failed {
+                    span.set("error.type", outcome);
+                    span.fail();
+                }
             }
+            carriage
         }
         .boxed()
     }

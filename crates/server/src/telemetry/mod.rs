@@ -232,9 +232,10 @@ impl Route {
         }
     }
 
-    /// Whether operators' own programs ask for it, every few seconds.
-    pub(crate) fn is_of_operators(self) -> bool {
-        matches!(self, Self::Live | Self::Ready | Self::Metrics)
+    /// Whether a request for it is no trace's first: operators' own programs ask for it every few
+    /// seconds, or replicas, who say where they trace.
+    pub(crate) fn begins_no_trace(self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Metrics | Self::Batches)
     }
 
     /// The route of a path, without what the client put in it: names of movies are no labels.

@@ -1,6 +1,7 @@
 //! What a collector of OpenTelemetry's gets of requests, and that nobody waits for one that is away.
 
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use movies_sim::s3::{Fault, Operation, Rule, S3Options, S3Server};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -126,12 +127,19 @@ fn a_write_that_another_replica_makes_is_one_trace_through_both() {
     traced(other.ask("PUT", HEAT).json("{}"), "01").send().is(201);
     collector.spans_at_the_end(&mut other);
     let spans = collector.spans_at_the_end(&mut writer);
-    let commit = one(&spans, "commit");
-    is_part(commit, one(&spans, "PUT /api/movies/{name}/{year}"));
+    let request = one(&spans, "PUT /api/movies/{name}/{year}");
+    let commit =
+        spans.iter().find(|span| span.parent_span_id == request.span_id && span.name == "commit");
+    let commit = commit.expect("its batch");
     let forward = one(&spans, "forward");
     assert_eq!(forward.kind(), SpanKind::Client);
     assert_eq!(forward.parent_span_id, commit.span_id);
-    is_part(one(&spans, "POST /v1/batches"), forward);
+    assert_eq!(says(forward, "movies.forward.outcome").as_deref(), Some("committed"));
+    let carried = one(&spans, "POST /v1/batches");
+    // Of another process's clock, and perhaps of a call that nobody waited for to the end.
+    assert_eq!(carried.parent_span_id, forward.span_id);
+    let taken = spans.iter().find(|span| span.parent_span_id == carried.span_id).unwrap();
+    is_part(one(&spans, "bucket create"), taken);
 }
 
 #[test]
@@ -142,9 +150,15 @@ fn a_write_is_one_trace_from_its_caller_to_the_bucket() {
     let mut server = launch.args("--trace-sample 0 --log-format json").start();
     // The first one of a replica looks before it writes.
     server.put("/api/movies/Ran/1985", "{}").is(201);
+    let begun = SystemTime::now();
     traced(server.ask("PUT", HEAT).json("{}"), "01").send().is(201);
+    let ended = SystemTime::now();
     let spans = collector.spans_at_the_end(&mut server);
     let request = one(&spans, "PUT /api/movies/{name}/{year}");
+    let at = UNIX_EPOCH + Duration::from_nanos(request.start_time_unix_nano);
+    // The clock is looked at when they are sent, and may have been set a little since.
+    let slack = Duration::from_secs(1);
+    assert!((begun - slack..ended + slack).contains(&at), "{at:?}");
     assert_eq!(
         (hex(&request.trace_id), hex(&request.parent_span_id)),
         (TRACE.into(), CALLER.into())
@@ -305,7 +319,7 @@ fn what_the_collector_refuses_is_dropped_and_told_once() {
     let server = collector.launch("memory://").args("--trace-sample 1").start();
     for call in 1..=2 {
         server.put(&format!("/api/movies/Heat/{}", 1_994 + call), "{}").is(201);
-        wait_until("it is refused", || exports(&server, "refused") >= call);
+        wait_until("its spans are refused", || dropped(&server, "refused") >= 6 + 4 * (call - 1));
     }
     assert_eq!(server.log().matches("the collector refuses spans").count(), 1);
     assert_eq!(dropped(&server, "refused"), 10);

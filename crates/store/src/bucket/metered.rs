@@ -227,7 +227,9 @@ impl Metered {
             let mut span = parent.begin(SpanKind::Client, format!("bucket {}", verb.name()));
             span.set("movies.bucket.verb", verb.name());
             span.set("movies.bucket.object", at.map_or("many", kind));
-            span.set("movies.bucket.attempt", parent.attempt());
+            if let Some(attempt) = parent.attempt() {
+                span.set("movies.bucket.attempt", attempt);
+            }
             span
         });
         Call { span, calls, verb, began: Instant::now(), outcome: CallOutcome::Abandoned }

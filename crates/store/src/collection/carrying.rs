@@ -8,6 +8,7 @@ use crate::commit::{Action, Commit};
 use crate::committer::Pending;
 use crate::error::{Error, Result};
 use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX};
+use crate::spans;
 
 impl Collection {
     /// Takes a batch of another replica along, if this one writes; ends when it is judged, or
@@ -46,7 +47,8 @@ impl Collection {
             return refuse("it is no batch that one replica takes of another");
         }
         let (reply, carried) = oneshot::channel();
-        let pending = Pending::of_peer(batch, message.len(), reply, self.inner.log.env().instant());
+        let (span, now) = (spans::wait("commit"), self.inner.log.env().instant());
+        let pending = Pending::of_peer(batch, message.len(), span, reply, now);
         if self.inner.guests.try_send(pending).is_err() {
             return Ok(Carriage::NotCarried);
         }

@@ -23,6 +23,10 @@ use crate::state::State;
 /// The room that a commit's own members take.
 pub(super) const COMMIT_ROOM: usize = 4 * 1024;
 
+/// What becomes of a batch, for its span.
+const FAILED: &str = "failed";
+const UNKNOWN: &str = "unknown";
+
 /// A request in the queue.
 #[derive(Debug)]
 pub(crate) struct Submission {
@@ -206,10 +210,11 @@ impl Pending {
     pub(crate) fn of_peer(
         batch: Batch,
         message_bytes: usize,
+        span: Option<OpenSpan>,
         reply: oneshot::Sender<Carriage>,
         now: Instant,
     ) -> Self {
-        let mut pending = Self::new(batch, Waiters::Peer(reply), None, now);
+        let mut pending = Self::new(batch, Waiters::Peer(reply), span, now);
         // Nobody has checked at the edge how its texts are escaped.
         pending.bytes += message_bytes;
         pending
@@ -254,12 +259,12 @@ impl Pending {
         span.set("movies.commit.bytes", self.bytes as u64);
         span.set("movies.commit.attempts", self.attempts);
         span.set("movies.commit.outcome", outcome);
-        match seq {
-            Some(seq) => span.set("movies.commit.seq", seq.0),
-            None => {
-                span.set("error.type", outcome);
-                span.fail();
-            }
+        if let Some(seq) = seq {
+            span.set("movies.commit.seq", seq.0);
+        }
+        if matches!(outcome, FAILED | UNKNOWN) {
+            span.set("error.type", outcome);
+            span.fail();
         }
     }
 
@@ -269,7 +274,8 @@ impl Pending {
     }
 
     /// It is its owner's again.
-    pub(super) fn give_back(self) {
+    pub(super) fn give_back(mut self) {
+        self.end_span("given back", None);
         self.reply(Carriage::NotCarried);
     }
 
@@ -355,7 +361,7 @@ impl Pending {
     /// It is given up. A peer goes on by itself, whatever the reason.
     pub(super) fn answer_error(mut self, error: &Error) {
         let is_unknown = matches!(error, Error::OutcomeUnknown { .. });
-        self.end_span(if is_unknown { "unknown" } else { "failed" }, None);
+        self.end_span(if is_unknown { UNKNOWN } else { FAILED }, None);
         match self.waiters {
             Waiters::Clients(waiters) => {
                 for waiter in waiters {
@@ -395,11 +401,16 @@ impl Offer {
     }
 
     /// It is sent: what the request is a part of, where a batch in it is traced; of several, the
-    /// first.
+    /// first, to which the others have links.
     pub(super) fn sent(&mut self) -> Option<Parent> {
-        let mut first = None;
+        let mut first: Option<Parent> = None;
         for pending in &mut self.pending {
-            first = first.or(pending.sent());
+            let parent = pending.sent();
+            match (&first, &mut pending.span) {
+                (None, _) => first = parent,
+                (Some(first), Some(span)) => span.link(first.context()),
+                (Some(_), None) => {}
+            }
         }
         first
     }

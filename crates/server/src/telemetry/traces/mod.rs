@@ -9,7 +9,8 @@
 //!
 //! A request that is not traced pays for one look at its headers and one throw of dice. What is
 //! traced makes its steps in the store ([`movies_store::spans`]), and never waits for a collector.
-//! Spans hold no token, body, query or address; the path of a movie or collection stands in them.
+//! Spans hold no token, body, query or client's address; the path of a movie or collection stands in
+//! them, and of another replica the address.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -78,12 +79,12 @@ impl Traces {
     }
 
     /// The span of a request, where it is traced: where its caller traces it or, where nobody has
-    /// decided, by chance. Nobody else's word on `tracestate` is needed: a bucket takes none.
+    /// decided, by chance.
     pub(crate) fn begin<B>(&self, request: &Request<B>, route: Route) -> Option<OpenSpan> {
         let caller = match Traceparent::of(request.headers()) {
             Some(caller) if caller.is_sampled => Some(caller.context),
             Some(_) => return None,
-            None if route.is_of_operators() || !self.is_chosen() => return None,
+            None if route.begins_no_trace() || !self.is_chosen() => return None,
             None => None,
         };
         let method = METHODS.into_iter().find(|known| request.method().as_str() == *known);

@@ -32,6 +32,8 @@ const BATCH_MAX: usize = 512;
 const GATHERING: Duration = Duration::from_secs(1);
 /// How long a call may take, all in all.
 const CALL_TIME_MAX: Duration = Duration::from_secs(10);
+/// So much of a collector's own words is told.
+const WHY_CHARS_MAX: usize = 200;
 /// The longest answer that is looked into.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// How long what still waits may take at the end.
@@ -88,8 +90,8 @@ impl Tracing {
 /// What became of a call.
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
-    /// The collector has them, but for so many.
-    Taken { refused: u64 },
+    /// The collector has them, but for so many, and what it says to that.
+    Taken { refused: u64, why: Option<String> },
     /// It will never take these.
     Refused(String),
     /// It may take them later.
@@ -106,8 +108,10 @@ struct Sender {
     /// What the next call has, or the last one had that failed.
     batch: Vec<Span>,
     inner: Arc<Inner>,
-    /// Calls that went wrong, since one did not.
+    /// Calls that failed, since one did not.
     failures: u32,
+    /// What was told last of calls that went wrong, since one did not.
+    told: Option<&'static str>,
 }
 
 impl Sender {
@@ -118,7 +122,11 @@ impl Sender {
     ) -> anyhow::Result<Self> {
         let Collector { url, mut headers, resource } = collector;
         headers.insert(CONTENT_TYPE, PROTOBUF);
-        let client = crate::auth::client().timeout(CALL_TIME_MAX).pool_max_idle_per_host(1);
+        let mut client = crate::auth::client().timeout(CALL_TIME_MAX).pool_max_idle_per_host(1);
+        if crate::auth::check_url(&url).is_ok() && url.scheme() == "http" {
+            // A proxy has another loopback.
+            client = client.no_proxy();
+        }
         let attributes = resource.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         Ok(Self {
             client: client.build().context("cannot make an HTTP client")?,
@@ -129,6 +137,7 @@ impl Sender {
             batch: Vec::new(),
             inner: Arc::clone(&traces.inner),
             failures: 0,
+            told: None,
         })
     }
 
@@ -189,17 +198,21 @@ impl Sender {
     }
 
     /// Sends the batch once; gives the pause before it is sent again, where that may help. Dropped,
-    /// it may have been sent or not: a collector knows a span again by its id.
+    /// it may have been sent or not, and be sent twice: whoever keeps spans knows one again by its id.
     async fn send(&mut self) -> Option<Duration> {
         let done = &self.inner.done;
         let count = self.batch.len() as u64;
         match self.call().await {
-            Answer::Taken { refused } => {
+            Answer::Taken { refused, why } => {
+                if let Some(why) = why {
+                    warn!(why, refused, "the collector leaves spans out");
+                }
                 done.calls_ok.increase();
                 done.refused.add(refused);
                 done.sent.add(count.saturating_sub(refused));
                 self.batch.clear();
-                if std::mem::take(&mut self.failures) > 0 {
+                self.failures = 0;
+                if self.told.take().is_some() {
                     info!("spans are sent again");
                 }
                 None
@@ -214,18 +227,19 @@ impl Sender {
             Answer::Failed(why, asked) => {
                 done.calls_failed.increase();
                 let pause = calling::pause(self.failures, asked);
+                self.failures = self.failures.saturating_add(1);
                 self.tell_once(&why, "spans cannot be sent; they wait as far as there is room");
                 Some(pause)
             }
         }
     }
 
-    /// A collector that is away is told once, until it is back; `/metrics` counts.
+    /// A collector that is away, or refuses, is told once, until it is back or does the other;
+    /// `/metrics` counts.
     fn tell_once(&mut self, why: &str, what: &'static str) {
-        if self.failures == 0 {
+        if self.told.replace(what) != Some(what) {
             warn!(why, "{what}");
         }
-        self.failures = self.failures.saturating_add(1);
     }
 
     async fn call(&self) -> Answer {
@@ -249,20 +263,62 @@ async fn judge(answer: Response) -> Answer {
             Answer::Failed(told, retry_after(answer.headers(), Timestamp::now()))
         }
         _ if !status.is_success() => Answer::Refused(told),
-        _ => Answer::Taken { refused: refused(answer).await },
+        _ => taken(answer).await,
     }
 }
 
-/// How many a success leaves out. One that cannot be read is one.
-async fn refused(mut answer: Response) -> u64 {
+/// A success may leave some out. One that cannot be read is one.
+async fn taken(mut answer: Response) -> Answer {
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return 0;
+            return Answer::Taken { refused: 0, why: None };
         }
         body.extend_from_slice(&chunk);
     }
     let answer = ExportTraceServiceResponse::decode(&*body).unwrap_or_default();
-    let refused = answer.partial_success.map_or(0, |partial| partial.rejected_spans);
-    u64::try_from(refused).unwrap_or_default()
+    let partial = answer.partial_success.unwrap_or_default();
+    let why: String = partial.error_message.chars().take(WHY_CHARS_MAX).collect();
+    Answer::Taken {
+        refused: u64::try_from(partial.rejected_spans).unwrap_or_default(),
+        why: (!why.is_empty()).then_some(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    async fn judged(status: u16, body: Vec<u8>) -> Answer {
+        let answer = http::Response::builder().status(status).header("retry-after", "7");
+        judge(answer.body(body).unwrap().into()).await
+    }
+
+    #[tokio::test]
+    async fn what_may_be_tried_again_is_what_otlp_says() {
+        for status in [429, 502, 503, 504] {
+            let asked = Some(Duration::from_secs(7));
+            let expected = Answer::Failed(format!("it answers {status}"), asked);
+            assert_eq!(judged(status, Vec::new()).await, expected);
+        }
+        for status in [301, 400, 401, 404, 413, 500, 501] {
+            let expected = Answer::Refused(format!("it answers {status}"));
+            assert_eq!(judged(status, Vec::new()).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_success_may_leave_some_out() {
+        let none = Answer::Taken { refused: 0, why: None };
+        assert_eq!(judged(200, Vec::new()).await, none);
+        assert_eq!(judged(200, b"nonsense".to_vec()).await, none);
+        assert_eq!(judged(202, vec![0; ANSWER_BYTES_MAX + 1]).await, none);
+        let partial =
+            ExportTracePartialSuccess { rejected_spans: 3, error_message: "too old".to_owned() };
+        let body = ExportTraceServiceResponse { partial_success: Some(partial) }.encode_to_vec();
+        let some = Answer::Taken { refused: 3, why: Some("too old".to_owned()) };
+        assert_eq!(judged(200, body).await, some);
+    }
 }

@@ -52,9 +52,9 @@ async fn about_as_many_are_traced_as_the_operator_says() {
 }
 
 #[tokio::test]
-async fn probes_and_scrapes_begin_no_trace() {
+async fn probes_scrapes_and_other_replicas_begin_no_trace() {
     let (traces, _ended) = sampling(1.0);
-    for path in ["/livez", "/readyz", "/metrics"] {
+    for path in ["/livez", "/readyz", "/metrics", "/v1/batches/movies.json"] {
         assert!(!is_traced(&traces, path, ""), "{path}");
         assert!(is_traced(&traces, path, SAMPLED), "{path}");
     }
