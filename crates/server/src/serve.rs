@@ -48,7 +48,6 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let doors = Doors::open(args).await?;
     let address = doors.api.local_addr().context("cannot tell the address")?;
     let mut settings = args.settings(address.ip())?;
-    settings.peers = doors.peers(args)?;
     let purging = args.purging()?;
     settings.purges = purging.as_ref().map(|purging| purging.purges.clone());
     let options = args.store_options();
@@ -57,6 +56,7 @@ pub async fn run(args: &ServeArgs) -> anyhow::Result<()> {
     settings.certificate = doors.tls.as_ref().map(|(tls, _)| tls.expiry());
     let kinds = args.auth.kinds(address.ip())?;
     let bucket = open_bucket(args)?;
+    settings.peers = doors.peers(args, bucket.url())?;
     let started = auth::start(&args.auth, kinds, &bucket)?;
     let store = tokio::select! {
         biased;
@@ -99,9 +99,10 @@ impl Doors {
     }
 
     /// The other replicas, where they may hand over writes.
-    fn peers(&self, args: &ServeArgs) -> anyhow::Result<Option<HttpPeers>> {
+    fn peers(&self, args: &ServeArgs, bucket: &str) -> anyhow::Result<Option<HttpPeers>> {
         let Some(internal) = &self.internal else { return Ok(None) };
-        args.peers.start(internal.local_addr().context("cannot tell the address")?).map(Some)
+        let address = internal.local_addr().context("cannot tell the address")?;
+        args.peers.start(address, bucket).map(Some)
     }
 }
 

@@ -7,17 +7,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use movies_store::commit::{Batch, SERVICE};
-use rand::RngExt;
-use rand::seq::IndexedRandom;
+use movies_store::key::CollectionName;
+use movies_store::prune::{Before, PruneOptions, prune};
+use movies_store::{Bucket, Env};
+use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha12Rng;
 use serde_json::value::RawValue;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::client::Client;
+use crate::faults::Distance;
 use crate::model::Model;
+use crate::run::AUDITOR;
 use crate::world::{FILE, World};
 
 /// How far a clock may jump: the store's own limit is 60 s.
 const CLOCK_OFF_MS_MAX: i64 = 25_000;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+/// How many requests a client makes on each day of a week.
+const REQUESTS_A_DAY: u32 = 20;
 
 /// Cuts, stalls and kills replicas and sets their clocks, until the task is aborted.
 pub(crate) async fn blows(world: Arc<World>, mut rng: ChaCha12Rng) {
@@ -112,6 +123,48 @@ pub(crate) async fn editor(world: Arc<World>, mut rng: ChaCha12Rng) {
             opened = Some(edit);
         }
     }
+}
+
+/// One replica hears and says nothing for a week: what it had sent arrives only then. Meanwhile others
+/// write a little each day, and what is older than a day is pruned. Gives the clients that may still
+/// wait.
+pub(crate) async fn week(world: &Arc<World>, rng: &mut ChaCha12Rng) -> JoinSet<()> {
+    let replicas: Vec<_> = world.replicas().collect();
+    let stalled = *replicas.choose(rng).expect("there is a replica");
+    world.trace.event(format_args!("{stalled} is stalled for a week"));
+    let mut clients = JoinSet::new();
+    let mut client = |number, home, rng: &mut ChaCha12Rng| {
+        let own = ChaCha12Rng::seed_from_u64(rng.random());
+        clients.spawn(Client::new(number, world, own).at(home).request(REQUESTS_A_DAY));
+    };
+    client(200, stalled, rng);
+    // Some of what these ask for is under way then.
+    sleep(Duration::from_millis(rng.random_range(0..1_000))).await;
+    world.bucket.stall(stalled, 7 * DAY);
+    for day in 1..=7 {
+        let others = replicas.iter().filter(|replica| **replica != stalled);
+        if let Some(other) = others.choose(rng) {
+            client(200 + day, *other, rng);
+        }
+        sleep(DAY).await;
+        let env = Env::simulated(
+            rng.random(),
+            {
+                let trace = world.trace.clone();
+                move || trace.wall()
+            },
+            None,
+        );
+        let bucket = Bucket::simulated(world.bucket.client(AUDITOR, Distance::NONE));
+        let before = Before::Time(env.now().plus_ms(-i64::try_from(DAY.as_millis()).unwrap_or(0)));
+        let options = PruneOptions { before, spared: DAY, dry_run: false };
+        match prune(&bucket, &CollectionName::default(), options, env, |_| ()).await {
+            Ok(report) => world.trace.event(format_args!("{report:?}")),
+            // Faults go on; tomorrow is another day.
+            Err(error) => world.trace.event(format_args!("nothing is pruned: {error}")),
+        };
+    }
+    clients
 }
 
 /// A movie more, and perhaps one less and one changed.

@@ -57,9 +57,20 @@ impl Client {
         Self { number, world: Arc::clone(world), rng, home, wishes: Wishes::new(number) }
     }
 
+    /// One that goes to this replica mostly.
+    pub(crate) fn at(self, home: Replica) -> Self {
+        Self { home, ..self }
+    }
+
     /// Makes all its requests.
-    pub(crate) async fn run(mut self) {
-        for _ in 0..self.world.settings.requests_a_client {
+    pub(crate) async fn run(self) {
+        let requests = self.world.settings.requests_a_client;
+        self.request(requests).await;
+    }
+
+    /// Makes so many.
+    pub(crate) async fn request(mut self, requests: u32) {
+        for _ in 0..requests {
             if self.world.finding().is_some() {
                 return;
             }

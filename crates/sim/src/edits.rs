@@ -15,12 +15,23 @@ use crate::model::{Violation, violation};
 pub(crate) struct Edits {
     /// What stands in the file or in a copy, for ever.
     kept: BTreeSet<Bytes>,
-    /// The movies that a content was not opened with, by its SHA-256: those that whoever saved it, and
-    /// whoever saved what they had opened, wrote or took away. `None`: any, since all were taken away.
-    touched: BTreeMap<String, Option<BTreeSet<MovieKey>>>,
+    saves: Vec<Save>,
     /// That which the next one is saved over.
     last: Option<Bytes>,
 }
+
+/// What was saved once.
+#[derive(Debug)]
+struct Save {
+    opened: Bytes,
+    saved: Bytes,
+    /// The movies that were written or taken away.
+    changed: BTreeSet<MovieKey>,
+}
+
+/// The movies that a content was not opened with, by its SHA-256: those that whoever saved it, and
+/// whoever saved what they had opened, wrote or took away. `None`: any.
+type Touched = BTreeMap<String, Option<BTreeSet<MovieKey>>>;
 
 impl Edits {
     /// Something is saved where `there` stands. An edit of that person's own that still stands there
@@ -32,19 +43,29 @@ impl Edits {
         self.kept.insert(saved.clone());
         self.last = Some(saved.clone());
         let (before, after) = (movies(opened), movies(saved));
-        let mut touched = match self.touched.get(&sha256(opened)) {
-            Some(_) if before.is_empty() => None,
-            Some(touched) => touched.clone(),
-            None => Some(BTreeSet::new()),
-        };
         let keys = before.keys().chain(after.keys());
-        let changed = keys.filter(|key| before.get(key) != after.get(key)).cloned();
-        touched.iter_mut().for_each(|touched| touched.extend(changed.clone()));
-        // The same may be saved by several.
-        match (self.touched.get_mut(&sha256(saved)), touched) {
-            (Some(Some(all)), Some(touched)) => all.extend(touched),
-            (_, touched) => drop(self.touched.insert(sha256(saved), touched)),
+        let changed = keys.filter(|key| before.get(key) != after.get(key)).cloned().collect();
+        self.saves.push(Save { opened: opened.clone(), saved: saved.clone(), changed });
+    }
+
+    /// What each content was not opened with; `copies`: those that a replica has seen.
+    fn touched(&self, copies: &BTreeSet<Bytes>) -> Touched {
+        let mut all = Touched::new();
+        for Save { opened, saved, changed } in &self.saves {
+            let mut touched = match all.get(&sha256(opened)) {
+                // All were taken away, or nobody but its author can know of it.
+                Some(_) if movies(opened).is_empty() || !copies.contains(opened) => None,
+                Some(touched) => touched.clone(),
+                None => Some(BTreeSet::new()),
+            };
+            touched.iter_mut().for_each(|touched| touched.extend(changed.iter().cloned()));
+            // The same may be saved by several.
+            match (all.get_mut(&sha256(saved)), touched) {
+                (Some(Some(known)), Some(touched)) => known.extend(touched),
+                (_, touched) => drop(all.insert(sha256(saved), touched)),
+            }
         }
+        all
     }
 
     /// An edit that stands nowhere any more: neither in the file nor in a copy.
@@ -54,8 +75,12 @@ impl Edits {
     }
 
     /// Whoever edits a file answers for what they changed of it, and for nothing else.
-    pub(crate) fn judge(&self, commits: &[Bytes]) -> Result<(), Violation> {
-        let nothing = Some(BTreeSet::new());
+    pub(crate) fn judge(
+        &self,
+        commits: &[Bytes],
+        copies: &BTreeSet<Bytes>,
+    ) -> Result<(), Violation> {
+        let (all, nothing) = (self.touched(copies), Some(BTreeSet::new()));
         for commit in commits {
             let commit = Commit::decode("a commit", commit)
                 .map_err(|error| Violation(format!("a commit cannot be read: {error}")))?;
@@ -68,7 +93,7 @@ impl Edits {
                 }
                 let sha256 = adoption.to.as_ref().map_or("", |to| &to.sha256);
                 // What nobody has saved changes nothing.
-                let touched = self.touched.get(sha256).unwrap_or(&nothing);
+                let touched = all.get(sha256).unwrap_or(&nothing);
                 let Some(touched) = touched else { continue };
                 for change in &adoption.changes {
                     let code = change.out.map(|out| out.code);

@@ -63,22 +63,24 @@ impl Faults {
 pub struct Distance {
     /// The usual time of one way, in milliseconds.
     pub way_ms: u64,
+    /// How many times as long one way in forty takes.
+    pub tail: u64,
 }
 
 impl Distance {
     /// On the bucket's own machine.
-    pub const NONE: Self = Self { way_ms: 0 };
+    pub const NONE: Self = Self { way_ms: 0, tail: 10 };
 
     /// In the next room.
-    pub const NEAR: Self = Self { way_ms: 2 };
+    pub const NEAR: Self = Self { way_ms: 2, tail: 10 };
 
-    /// One way: half to one and a half times the usual, now and then ten times.
+    /// One way: half to one and a half times the usual, now and then much longer.
     fn way(self, rng: &mut impl Rng) -> Duration {
         if self.way_ms == 0 {
             return Duration::ZERO;
         }
         let usual = rng.random_range(self.way_ms / 2..=self.way_ms + self.way_ms / 2);
-        Duration::from_millis(if rng.random_ratio(1, 40) { usual * 10 } else { usual })
+        Duration::from_millis(if rng.random_ratio(1, 40) { usual * self.tail } else { usual })
     }
 }
 

@@ -15,11 +15,14 @@ pub mod faults;
 pub mod history;
 pub mod identity;
 pub mod model;
+pub mod parallel;
 pub mod peers;
 pub mod run;
 pub mod s3;
 pub mod seeds;
 pub mod settings;
+pub mod shares;
+pub mod shrink;
 pub mod trace;
 
 mod chaos;

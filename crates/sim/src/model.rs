@@ -17,6 +17,12 @@ use movies_store::key::{
 };
 use movies_store::movie::Movie;
 
+/// A day: how long an idempotency key is kept.
+const KEY_AGE_MS: i64 = 24 * 60 * 60 * 1_000;
+
+/// Whose key, and the key.
+type KeyOwner = (Option<Arc<str>>, Arc<str>);
+
 /// A rule that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation(pub String);
@@ -64,8 +70,8 @@ pub struct Model {
     at: Timestamp,
     catalogue: Catalogue,
     file: Option<FileRegister>,
-    /// Whose key it is, the key, and the request that used it first.
-    keys: BTreeMap<(Option<Arc<str>>, Arc<str>), Print>,
+    /// Whose key it is, the key, the request that used it first, and when.
+    keys: BTreeMap<KeyOwner, (Print, Timestamp)>,
     judged: BTreeMap<BatchId, Seq>,
     /// What became of the changes of the adoptions of the group that was judged last.
     adopted: Vec<Outcome>,
@@ -236,10 +242,11 @@ impl Model {
         let all = |code| vec![plain(code); group.ops.len()];
         if let Some((key, print)) = &group.key {
             let owner = (group.by.clone(), Arc::clone(key));
-            match self.keys.get(&owner) {
-                Some(first) if first == print => return all(Code::Replayed),
+            let is_known = |(_, at): &&(Print, Timestamp)| at.plus_ms(KEY_AGE_MS) > self.at;
+            match self.keys.get(&owner).filter(is_known) {
+                Some((first, _)) if first == print => return all(Code::Replayed),
                 Some(_) => return all(Code::KeyReused),
-                None => drop(self.keys.insert(owner, *print)),
+                None => drop(self.keys.insert(owner, (*print, self.at))),
             }
         }
         let before = (self.catalogue.clone(), self.file.clone());

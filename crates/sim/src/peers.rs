@@ -21,7 +21,7 @@ use crate::bucket::Replica;
 use crate::world::World;
 
 /// The chance of each fault, in a thousand messages, and how far replicas are from one another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ways {
     /// The usual time of one way, in milliseconds.
     pub way_ms: u64,
@@ -29,7 +29,7 @@ pub struct Ways {
     pub lost: u32,
     /// The answer is lost.
     pub lost_answer: u32,
-    /// It comes once more, seconds or minutes later.
+    /// It comes once more, seconds or minutes later, and to whichever replica.
     pub twice: u32,
     /// It comes seconds later.
     pub late: u32,
@@ -38,6 +38,12 @@ pub struct Ways {
 }
 
 impl Ways {
+    /// The same, where nothing is lost, late or doubled.
+    #[must_use]
+    pub fn sound(self) -> Self {
+        Self { lost: 0, lost_answer: 0, twice: 0, late: 0, ..self }
+    }
+
     /// Each kind of fault is absent in some seeds and frequent in others; in some the replicas do not
     /// know of one another.
     pub fn draw(rng: &mut impl Rng) -> Option<Self> {
@@ -69,8 +75,8 @@ impl SimPeers {
 
     /// Whether nothing goes from here to there.
     fn is_cut(&self, world: &World, to: Replica) -> bool {
-        let is_cut = |replica| world.bucket.is_cut(replica);
-        self.ways.cut_together && (is_cut(self.replica) || is_cut(to))
+        let is_cut = |replica| self.ways.cut_together && world.bucket.is_cut(replica);
+        [self.replica, to].into_iter().any(|it| is_cut(it) || world.bucket.is_stalled(it))
     }
 }
 
@@ -100,6 +106,7 @@ impl Peers for SimPeers {
         if happens(late) {
             there += later;
         }
+        let whoever = rng.random_range(0..=u8::MAX);
         drop(rng);
         let Some(world) = self.world.upgrade() else { return failed(back).boxed() };
         let to = world.replicas().find(|replica| replica.to_string() == address);
@@ -110,13 +117,10 @@ impl Peers for SimPeers {
         world.trace.event(format_args!("{} asks {to} to take a batch along", self.replica));
         let (reply, answer) = oneshot::channel();
         if let Some(much_later) = comes_again {
-            tokio::spawn(deliver(
-                Arc::clone(&world),
-                to,
-                there + much_later,
-                message.clone(),
-                None,
-            ));
+            let count = world.replicas().count();
+            let again = world.replicas().nth(usize::from(whoever) % count).unwrap_or(to);
+            let (world, message) = (Arc::clone(&world), message.clone());
+            tokio::spawn(deliver(world, again, there + much_later, message, None));
         }
         tokio::spawn(deliver(world, to, there, message, Some(reply)));
         async move {
@@ -151,7 +155,7 @@ async fn deliver(
         None => Carriage::Failed,
     };
     world.trace.event(format_args!("{to} says {carriage:?}"));
-    if matches!(carriage, Carriage::Committed(_)) {
+    if matches!(carriage, Carriage::Committed { .. }) {
         world.carried.fetch_add(1, Ordering::Relaxed);
     }
     // Nobody may wait any more.

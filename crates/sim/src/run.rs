@@ -23,6 +23,7 @@ use crate::client::Client;
 use crate::faults::Distance;
 use crate::model::{Model, Violation, violation};
 use crate::peers::Ways;
+use crate::seeds::Case;
 use crate::settings::Settings;
 use crate::trace::{Telling, Trace};
 use crate::world::{FILE, World};
@@ -33,10 +34,10 @@ const CLIENTS_END: Duration = Duration::from_secs(4 * 3_600);
 const QUIET_AFTER: Duration = Duration::from_secs(600);
 
 /// Whoever looks at the bucket from outside.
-const AUDITOR: Replica = Replica(0);
+pub(crate) const AUDITOR: Replica = Replica(0);
 
 /// Every deliberate bug that the store can be given.
-pub const MUTANTS: [Mutant; 26] = [
+pub const MUTANTS: [Mutant; 28] = [
     Mutant::AnswerBeforeDurable,
     Mutant::ConflictIsFailure,
     Mutant::SkipProbe,
@@ -55,6 +56,8 @@ pub const MUTANTS: [Mutant; 26] = [
     Mutant::VoidTooSoon,
     Mutant::RenewHedged,
     Mutant::CarryAnything,
+    Mutant::ShipBeforeDurable,
+    Mutant::ShippedIsProof,
     Mutant::IgnoreIfNoneMatch,
     Mutant::ForgetKeys,
     Mutant::IgnorePrint,
@@ -77,12 +80,8 @@ const HANGS_END: Duration = Duration::from_secs(45);
 /// What to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Run {
-    /// Everything follows from it.
-    pub seed: u64,
-    /// About how many requests the clients make.
-    pub requests: u32,
-    /// Whether replicas may know of one another.
-    pub forwarding: bool,
+    /// The seed, and how much of what it draws.
+    pub case: Case,
     /// The bug that the replicas have.
     pub mutant: Option<Mutant>,
     /// Whether to print events.
@@ -102,6 +101,8 @@ pub struct Report {
     pub carried: usize,
     /// Checkpoints that were written.
     pub checkpoints: usize,
+    /// Commits that were pruned.
+    pub pruned: usize,
     /// The hash of all events.
     pub hash: u64,
     /// How long it took in virtual time.
@@ -112,10 +113,11 @@ pub struct Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, requests, commits, carried, checkpoints, hash, lasted, finding } = self;
+        let Self { seed, requests, commits, carried, checkpoints, pruned, hash, lasted, finding } =
+            self;
         write!(
             f,
-            "seed {seed}: {requests} requests, {commits} commits, {carried} carried, {checkpoints} checkpoints, {} s, {hash:016x}",
+            "seed {seed}: {requests} requests, {commits} commits, {carried} carried, {checkpoints} checkpoints, {pruned} pruned, {} s, {hash:016x}",
             lasted.as_secs()
         )?;
         finding.iter().try_for_each(|finding| write!(f, "\n  {finding}"))
@@ -135,11 +137,14 @@ pub fn run(run: Run) -> Report {
 
 async fn simulate(run: Run) -> Report {
     let trace = Trace::start(run.telling);
-    let mut rng = ChaCha12Rng::seed_from_u64(run.seed);
-    let mut settings = Settings::draw(&mut rng, run.requests);
+    let Case { seed, requests, .. } = run.case;
+    let mut rng = ChaCha12Rng::seed_from_u64(seed);
+    let mut settings = Settings::draw(&mut rng, requests);
     // Drawn apart, so that without it a seed stays what it was.
-    let mut ways = ChaCha12Rng::seed_from_u64(!run.seed);
-    settings.ways = Ways::draw(&mut ways).filter(|_| run.forwarding);
+    let mut apart = ChaCha12Rng::seed_from_u64(!seed);
+    settings.ways = Ways::draw(&mut apart);
+    settings.draw_week(&mut apart);
+    run.case.leave_out(&mut settings);
     trace.event(format_args!("{settings:?}"));
     let world = World::new(settings, trace, run.mutant, &mut rng);
     if let Some(file) = world.settings.file {
@@ -174,11 +179,12 @@ async fn simulate(run: Run) -> Report {
     }
     let history = world.history();
     Report {
-        seed: run.seed,
+        seed,
         requests: history.writes.len() + history.reads.len(),
         commits,
         carried: world.carried.load(Ordering::Relaxed),
         checkpoints: world.bucket.checkpoint_count(),
+        pruned: world.bucket.pruned_count(),
         hash: world.trace.hash(),
         lasted: world.trace.elapsed(),
         finding: world.finding(),
@@ -198,6 +204,10 @@ async fn unrest(world: &Arc<World>, rng: &mut ChaCha12Rng) {
     }
     join(world, clients).await;
     enemies.shutdown().await;
+    if world.settings.week {
+        let clients = chaos::week(world, rng).await;
+        join(world, clients).await;
+    }
 }
 
 /// All faults have ended: whoever is there must serve, and all must agree.

@@ -33,6 +33,8 @@ pub struct Settings {
     pub editor: Option<Duration>,
     /// The ways between replicas; `None`: they do not know of one another.
     pub ways: Option<Ways>,
+    /// Whether one replica is stalled for a week, while old commits are pruned.
+    pub week: bool,
     /// What the published file holds before the log is born.
     pub file: Option<&'static str>,
     /// Of the store.
@@ -70,7 +72,7 @@ impl Settings {
         let clients = u8::try_from(clients).unwrap_or(u8::MAX);
         let mut settings = Self {
             distances: (0..replicas)
-                .map(|_| Distance { way_ms: rng.random_range(way / 2..=way * 2) })
+                .map(|_| Distance { way_ms: rng.random_range(way / 2..=way * 2), tail: 10 })
                 .collect(),
             clients,
             requests_a_client: requests.div_ceil(clients.into()),
@@ -80,6 +82,7 @@ impl Settings {
             peer: some(peer),
             editor: None,
             ways: None,
+            week: false,
             file,
             options: Options {
                 max_staleness: some(staleness),
@@ -98,6 +101,18 @@ impl Settings {
         settings.editor =
             some(pick(&[0, 2_000, 20_000])).filter(|_| settings.options.adopt.is_some());
         settings
+    }
+
+    /// A week is drawn as well, now and then, where there is somebody to prune meanwhile.
+    pub fn draw_week(&mut self, rng: &mut impl Rng) {
+        self.week = rng.random_ratio(1, 40) && self.distances.len() > 1;
+        if self.week {
+            // A week of polls is long enough so.
+            (self.options.poll, self.options.max_staleness) = (Duration::from_secs(60), None);
+            self.options.checkpoints.commits = 5;
+            // Where commits are pruned nobody can tell what an old edit was made from.
+            (self.options.adopt, self.editor) = (None, None);
+        }
     }
 
     /// The replicas.

@@ -113,6 +113,17 @@ impl World {
         self.life(replica).serving.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Ends when it serves.
+    pub(crate) async fn served(&self, replica: Replica) -> Collection {
+        loop {
+            let changed = self.changed(replica);
+            if let Some(collection) = self.serving(replica) {
+                return collection;
+            }
+            changed.await;
+        }
+    }
+
     /// Ends at the next change of what a replica serves after this call.
     pub(crate) fn changed(&self, replica: Replica) -> Notified<'_> {
         self.life(replica).changed.notified()
@@ -148,7 +159,7 @@ impl World {
             let edit = String::from_utf8_lossy(&edit);
             return violation!("an edit vanished without a copy: {edit}");
         }
-        self.edits().judge(&self.bucket.commits())
+        self.edits().judge(&self.bucket.commits(), &copies)
     }
 
     fn edits(&self) -> MutexGuard<'_, Edits> {

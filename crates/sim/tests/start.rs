@@ -15,7 +15,7 @@ use movies_store::{Absent, Bucket, Collection, Env, Options, Store};
 use tokio::time::Instant;
 
 const COMMITS: usize = 1_000;
-const WAY: Distance = Distance { way_ms: 20 };
+const WAY: Distance = Distance { way_ms: 20, tail: 10 };
 
 async fn open(bucket: &SimBucket) -> Collection {
     let trace = Trace::start(Telling::Quiet);

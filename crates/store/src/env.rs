@@ -17,6 +17,9 @@ use tokio::time::Instant;
 use crate::key::{BatchId, LogId, Timestamp};
 use crate::spans::{SpanId, TraceId};
 
+/// How long a look at a simulated clock takes.
+const LOOK: Duration = Duration::from_micros(1);
+
 /// The world outside, for one replica. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
@@ -27,6 +30,8 @@ struct Inner {
     rng: Mutex<ChaCha12Rng>,
     wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
     compute: Compute,
+    /// The latest moment that a simulated replica has seen.
+    seen: Mutex<Option<Instant>>,
     mutant: Option<Mutant>,
     /// What a simulated replica has spawned, so that it can crash.
     tasks: Mutex<Vec<tokio::task::AbortHandle>>,
@@ -82,6 +87,10 @@ pub enum Mutant {
     RenewHedged,
     /// Whatever a peer sends is taken along, also what was judged before.
     CarryAnything,
+    /// A peer is sent the commit of its batch before that is durable.
+    ShipBeforeDurable,
+    /// A commit that a peer has sent counts as a proof that the state is current.
+    ShippedIsProof,
     /// `if_none_match` is not looked at when a commit is applied.
     IgnoreIfNoneMatch,
     /// Idempotency keys are not remembered.
@@ -137,6 +146,7 @@ impl Env {
                 rng: Mutex::new(rng),
                 wall,
                 compute,
+                seen: Mutex::default(),
                 mutant,
                 tasks: Mutex::default(),
             }),
@@ -152,7 +162,15 @@ impl Env {
     /// The monotonic clock, for deadlines and ages.
     #[must_use]
     pub fn instant(&self) -> Instant {
-        Instant::now()
+        match self.inner.compute {
+            Compute::Threads(_) => Instant::now(),
+            // No two looks are at one moment in life either.
+            Compute::Inline => {
+                let mut seen = self.inner.seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let later = seen.map(|seen| seen + LOOK);
+                *seen.insert(later.map_or_else(Instant::now, |later| later.max(Instant::now())))
+            }
+        }
     }
 
     /// Waits. Cancel safe.

@@ -82,7 +82,7 @@ pub use collection::{
 };
 pub use env::{Env, Mutant};
 pub use error::{Error, Result};
-pub use peers::{Carriage, FORWARD_BYTES_MAX, Peers};
+pub use peers::{Carriage, FORWARD_BYTES_MAX, Peers, SHIPPED_BYTES_MAX};
 pub use pins::Pin;
 pub use publish::{Adopted, Edited, Foreign, Plan, Publication, Reach};
 pub use state::State;

@@ -21,8 +21,8 @@ pub struct PeerArgs {
     /// HTTP, each message signed with the secret that they share. Not for clients [default: none]
     #[arg(long, value_name = "ADDRESS", env = "MOVIES_INTERNAL_LISTEN")]
     pub internal_listen: Option<String>,
-    /// How other replicas reach that address [default: the variable POD_IP and its port, else the
-    /// address itself]
+    /// How other replicas reach that address [default: the address itself or, where it is 0.0.0.0 or
+    /// [::], the variable POD_IP and its port]
     #[arg(long, value_name = "HOST:PORT", env = "MOVIES_INTERNAL_ADVERTISE")]
     #[arg(requires = "internal_listen")]
     internal_advertise: Option<String>,
@@ -43,25 +43,26 @@ impl PeerArgs {
         self.internal_listen.as_deref().filter(|address| !address.is_empty() && !self.no_forwarding)
     }
 
-    /// The other replicas, for one that listens on `bound`. Needs a runtime.
+    /// The other replicas of the bucket of that URL, for one that listens on `bound`. Needs a runtime.
     ///
     /// # Errors
     /// Where nobody can tell how to reach it; what is wrong with the secret.
-    pub fn start(&self, bound: SocketAddr) -> anyhow::Result<HttpPeers> {
+    pub fn start(&self, bound: SocketAddr, bucket: &str) -> anyhow::Result<HttpPeers> {
         let pod = std::env::var(POD_IP).ok().filter(|address| !address.is_empty());
         let address = match (&self.internal_advertise, pod) {
             (Some(address), _) if is_address(address) => address.clone(),
             (Some(_), _) => bail!("--internal-advertise is no HOST:PORT"),
-            (None, Some(ip)) => {
+            // Whoever listens on one address alone is reached by that one.
+            (None, Some(ip)) if bound.ip().is_unspecified() => {
                 let ip: IpAddr = ip.parse().with_context(|| format!("{POD_IP} is no address"))?;
                 SocketAddr::new(ip, bound.port()).to_string()
             }
-            (None, None) if bound.ip().is_unspecified() => bail!(
+            (None, _) if bound.ip().is_unspecified() => bail!(
                 "--internal-listen {bound} does not tell how other replicas reach this one; add \
                  --internal-advertise HOST:PORT"
             ),
-            (None, None) => bound.to_string(),
+            (None, _) => bound.to_string(),
         };
-        HttpPeers::start(address, self.internal_key_file.as_deref())
+        HttpPeers::start(address, bucket.to_owned(), self.internal_key_file.as_deref())
     }
 }

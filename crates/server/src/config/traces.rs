@@ -77,9 +77,15 @@ impl TraceArgs {
                 (None, None) => return Ok(None),
             },
         };
-        let asked = variable(TRACES_PROTOCOL).or_else(|| variable(PROTOCOL));
-        if let Some(asked) = asked.filter(|asked| asked != SPOKEN) {
-            warn!(asked, spoken = SPOKEN, "{PROTOCOL} asks for what is not spoken here");
+        let named =
+            [TRACES_PROTOCOL, PROTOCOL].into_iter().find_map(|it| Some((it, variable(it)?)));
+        if let Some((variable, asked)) = named.filter(|(_, asked)| asked != SPOKEN) {
+            warn!(
+                variable,
+                asked,
+                spoken = SPOKEN,
+                "a protocol is asked for that is not spoken here"
+            );
             if place != "--otlp-endpoint" {
                 // What listens there would not understand.
                 warn!("nothing is traced; --otlp-endpoint names a collector that speaks {SPOKEN}");

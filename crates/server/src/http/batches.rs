@@ -30,6 +30,5 @@ async fn take(
     let Ok(collection) = CollectionName::parse(&file) else {
         return Ok(StatusCode::NOT_FOUND.into_response());
     };
-    let (status, text) = peers.take(app.store(), &collection, &parts.headers, body).await;
-    Ok((status, text).into_response())
+    Ok(peers.take(app.store(), &collection, &parts.headers, body).await)
 }

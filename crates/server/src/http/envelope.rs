@@ -61,8 +61,8 @@ pub struct Endpoint {
 pub(crate) enum Hosts {
     /// By those that the settings allow.
     Configured,
-    /// By any: it tells and changes nothing that is worth keeping from a page, and orchestrators
-    /// call by addresses.
+    /// By any, as orchestrators and other replicas call by addresses: what is served tells a page
+    /// nothing that is worth keeping from it, or takes nothing that is not signed.
     Any,
 }
 

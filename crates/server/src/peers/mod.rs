@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use bytes::Bytes;
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
-use movies_store::key::{CollectionName, Seq};
+use movies_store::key::CollectionName;
 use movies_store::meters::Counter;
 use movies_store::{Carriage, Env, Peers, Store, spans};
 use reqwest::Client;
@@ -20,9 +21,11 @@ use reqwest::Client;
 use crate::auth::variable;
 use crate::telemetry::traces::{TRACEPARENT, Traceparent};
 
+mod answer;
 mod signature;
 
-use signature::{Key, Seen, Stamp};
+use answer::ANSWER_BYTES_MAX;
+use signature::{Key, Message, Seen, Stamp};
 
 /// The path that takes batches, and then the collection's name.
 pub(crate) const PATH: &str = "/v1/batches/";
@@ -32,8 +35,6 @@ const SECRET: &str = "MOVIES_INTERNAL_KEY";
 const SECRET_BYTES_MIN: usize = 32;
 /// A replica that takes so long to be reached is as good as gone.
 const CONNECT_MAX: Duration = Duration::from_millis(200);
-/// So much of an answer is read: it is a number, or a reason.
-const ANSWER_BYTES_MAX: usize = 1_024;
 /// What a span says of a batch that was sent.
 const OUTCOME: &str = "movies.forward.outcome";
 /// How long a batch may take. Its owner has given up before, and created it itself.
@@ -48,6 +49,7 @@ pub struct HttpPeers {
 #[derive(Debug)]
 struct Inner {
     address: String,
+    bucket: String,
     key: Key,
     seen: Seen,
     client: Client,
@@ -59,12 +61,12 @@ struct Inner {
 }
 
 impl HttpPeers {
-    /// `address`: `host:port` where other replicas reach this one; the secret stands in a file or in
-    /// `MOVIES_INTERNAL_KEY`. Needs a runtime.
+    /// `address`: `host:port` where other replicas reach this one; `bucket`: the URL of theirs; the
+    /// secret stands in a file or in `MOVIES_INTERNAL_KEY`. Needs a runtime.
     ///
     /// # Errors
     /// What is wrong with the secret.
-    pub fn start(address: String, key_file: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn start(address: String, bucket: String, key_file: Option<&Path>) -> anyhow::Result<Self> {
         let secret = match (variable(SECRET, key_file)?, key_file) {
             (Some(secret), _) => secret.reveal().trim().to_owned(),
             (None, Some(path)) => std::fs::read_to_string(path)
@@ -92,6 +94,7 @@ impl HttpPeers {
         let key = Key::new(secret.as_bytes());
         let inner = Inner {
             address,
+            bucket,
             key,
             seen: Seen::default(),
             client,
@@ -107,31 +110,36 @@ impl HttpPeers {
         (self.inner.forged.get(), self.inner.refused.get())
     }
 
-    /// Takes a batch that a replica has sent: the status and a word. One that is not signed, is too
-    /// old or came before changes nothing.
+    /// Takes a batch that a replica has sent: the answer. One that is not signed, is too old or came
+    /// before changes nothing.
     pub(crate) async fn take(
         &self,
         store: &Store,
         collection: &CollectionName,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> (StatusCode, String) {
-        let Inner { key, seen, env, .. } = &*self.inner;
-        let stamp = key.verify(headers, collection, &body);
-        if !stamp.is_some_and(|stamp| seen.admits(stamp, env.now().0)) {
+    ) -> Response {
+        let Inner { address, bucket, key, seen, env, .. } = &*self.inner;
+        let message = Message { to: address, bucket, collection, body: &body };
+        let stamp = key.verify(headers, message);
+        let Some(stamp) = stamp.filter(|stamp| seen.admits(*stamp, env.now().0)) else {
             self.inner.forged.increase();
-            let why = "not signed with this replica's secret, come before, or of another minute";
-            return (StatusCode::UNAUTHORIZED, why.to_owned());
-        }
+            let why =
+                "not signed for this replica with its secret, come before, or of another minute";
+            return (StatusCode::UNAUTHORIZED, why).into_response();
+        };
         match store.carry(collection, body).await {
-            Ok(Carriage::Committed(seq)) => (StatusCode::OK, seq.to_string()),
+            Ok(Carriage::Committed { seq, commits }) => {
+                let body = answer::encode(seq, &commits);
+                ([key.sign_answer(stamp.nonce, &body)], body).into_response()
+            }
             Ok(Carriage::NotCarried | Carriage::Failed) => {
-                (StatusCode::CONFLICT, "this replica does not write".to_owned())
+                (StatusCode::CONFLICT, "this replica does not write").into_response()
             }
             Err(error) => {
                 self.inner.refused.increase();
                 tracing::warn!(%collection, %error, "a batch of another replica is refused");
-                (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())
+                (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response()
             }
         }
     }
@@ -154,18 +162,18 @@ impl Peers for HttpPeers {
         collection: &CollectionName,
         message: Bytes,
     ) -> BoxFuture<'static, Carriage> {
-        let Inner { key, client, env, .. } = &*self.inner;
+        let Inner { bucket, key, client, env, .. } = &*self.inner;
         if !is_address(address) {
             tracing::warn!(%collection, address, "a commit names no address of a replica");
             return std::future::ready(Carriage::Failed).boxed();
         }
-        let nonce = env.uuid().simple().to_string();
-        let stamp = Stamp { at_ms: env.now().0, nonce: &nonce };
-        let mut headers: HeaderMap = key.sign(stamp, collection, &message).into_iter().collect();
+        let stamp = Stamp { at_ms: env.now().0, nonce: env.uuid() };
+        let signed = key.sign(stamp, Message { to: address, bucket, collection, body: &message });
+        let mut headers: HeaderMap = signed.into_iter().collect();
         let mut span = spans::call("forward");
         if let Some(span) = &mut span {
             let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-            span.set("server.address", host.to_owned());
+            span.set("server.address", host.trim_matches(['[', ']']).to_owned());
             span.set("server.port", port.parse::<u64>().unwrap_or_default());
             // Until it is answered.
             span.set(OUTCOME, "abandoned");
@@ -173,27 +181,28 @@ impl Peers for HttpPeers {
         }
         let request = client.post(format!("http://{address}{PATH}{collection}"));
         let request = request.headers(headers).body(message);
-        let (to, collection) = (address.to_owned(), collection.clone());
+        let (to, collection, peers) = (address.to_owned(), collection.clone(), self.clone());
         async move {
             let answer = async {
                 let mut answer = request.send().await?;
-                let mut text = Vec::new();
-                while text.len() < ANSWER_BYTES_MAX
+                let mut body = BytesMut::new();
+                while body.len() <= ANSWER_BYTES_MAX
                     && let Some(chunk) = answer.chunk().await?
                 {
-                    text.extend_from_slice(&chunk);
+                    body.extend_from_slice(&chunk);
                 }
-                let text = String::from_utf8_lossy(&text).into_owned();
-                Ok::<_, reqwest::Error>((answer.status(), text))
+                let body = body.freeze();
+                let is_signed = peers.inner.key.is_answer(stamp.nonce, answer.headers(), &body);
+                Ok::<_, reqwest::Error>((answer.status(), body, is_signed))
             };
             let carriage = match answer.await {
-                Ok((StatusCode::OK, text)) => {
-                    let seq = text.trim().parse().map(Seq);
-                    seq.map_or(Carriage::Failed, Carriage::Committed)
-                }
-                Ok((StatusCode::CONFLICT, _)) => Carriage::NotCarried,
-                Ok((status, text)) => {
-                    let text: String = text.chars().take(200).collect();
+                Ok((StatusCode::OK, body, true)) => match answer::decode(body) {
+                    Some((seq, commits)) => Carriage::Committed { seq, commits },
+                    None => Carriage::Failed,
+                },
+                Ok((StatusCode::CONFLICT, ..)) => Carriage::NotCarried,
+                Ok((status, body, _)) => {
+                    let text: String = String::from_utf8_lossy(&body).chars().take(200).collect();
                     tracing::warn!(%collection, to, %status, text, "a replica refuses a batch");
                     Carriage::Failed
                 }
@@ -203,8 +212,8 @@ impl Peers for HttpPeers {
                 }
             };
             if let Some(span) = &mut span {
-                let (outcome, is_failed) = match carriage {
-                    Carriage::Committed(_) => ("committed", false),
+                let (outcome, is_failed) = match &carriage {
+                    Carriage::Committed { .. } => ("committed", false),
                     Carriage::NotCarried => ("not carried", false),
                     Carriage::Failed => ("failed", true),
                 };

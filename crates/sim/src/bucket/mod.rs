@@ -16,7 +16,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
-use movies_store::commit::Commit;
+use movies_store::commit::{Commit, pruned_to};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
@@ -69,6 +69,9 @@ struct Inner {
     commits: Vec<Bytes>,
     checkpoints: usize,
     attempts: VecDeque<Arc<Commit>>,
+    pruned: usize,
+    requests: usize,
+    creates: usize,
     writes_in_flight: usize,
     broken_promises: Vec<String>,
 }
@@ -87,6 +90,9 @@ impl SimBucket {
             commits: Vec::new(),
             checkpoints: 0,
             attempts: VecDeque::new(),
+            pruned: 0,
+            requests: 0,
+            creates: 0,
             writes_in_flight: 0,
             broken_promises: Vec::new(),
         };
@@ -125,6 +131,11 @@ impl SimBucket {
         self.lock().cut.contains(&replica)
     }
 
+    /// Whether it says nothing now.
+    pub(crate) fn is_stalled(&self, replica: Replica) -> bool {
+        self.lock().stalled.get(&replica).is_some_and(|until| *until > Instant::now())
+    }
+
     /// Ends the cut.
     pub fn join(&self, replica: Replica) {
         self.lock().cut.remove(&replica);
@@ -147,6 +158,12 @@ impl SimBucket {
         self.lock().commits.len()
     }
 
+    /// How many commits are stubs by now.
+    #[must_use]
+    pub fn pruned_count(&self) -> usize {
+        self.lock().pruned
+    }
+
     /// How many checkpoints were ever written.
     #[must_use]
     pub fn checkpoint_count(&self) -> usize {
@@ -157,6 +174,13 @@ impl SimBucket {
     #[must_use]
     pub fn attempts(&self) -> Vec<Arc<Commit>> {
         self.lock().attempts.iter().cloned().collect()
+    }
+
+    /// How many requests came, and how many of them would create a commit.
+    #[must_use]
+    pub fn requests(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.requests, inner.creates)
     }
 
     /// Writes that have yet to take effect, those given up by their senders included.
@@ -211,6 +235,11 @@ impl SimBucket {
         inner.modified.insert(path.clone(), modified.unwrap_or_default());
         if let Some(number) = commit_number(path) {
             let expected = inner.commits.len() + 1;
+            if !create && number < expected as u64 && pruned_to(&content).is_some() {
+                // What the commit said is remembered here.
+                inner.pruned += 1;
+                return Ok(done);
+            }
             if !create || number != expected as u64 {
                 let broken = format!("{path} was put where commit {expected} is next");
                 inner.broken_promises.push(broken);
@@ -306,6 +335,7 @@ impl Client {
     fn plan(&self, kind: Kind, path: &Path) -> Trip {
         let mut inner = self.bucket.lock();
         let inner = &mut *inner;
+        inner.requests += 1;
         let trip = if inner.cut.contains(&self.replica) {
             Trip::unreachable(&mut inner.rng)
         } else {
@@ -354,6 +384,7 @@ impl ObjectStore for Client {
             && let Ok(commit) = Commit::decode("an attempt", &Bytes::from(payload.clone()))
         {
             let mut inner = self.bucket.lock();
+            inner.creates += 1;
             inner.attempts.push_back(Arc::new(commit));
             if inner.attempts.len() > ATTEMPTS_MAX {
                 inner.attempts.pop_front();

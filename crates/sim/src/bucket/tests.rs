@@ -11,7 +11,7 @@ fn with_bucket<F: Future>(test: impl FnOnce(SimBucket, Arc<dyn ObjectStore>) -> 
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let bucket = SimBucket::new(1, Trace::start(Telling::Quiet));
-        let client = bucket.client(Replica(1), Distance { way_ms: 20 });
+        let client = bucket.client(Replica(1), Distance { way_ms: 20, tail: 10 });
         test(bucket, client).await
     })
 }

@@ -33,9 +33,12 @@ impl Collection {
             Err(error @ Error::Unsupported { .. }) => return Err(error),
             Err(error) => return refuse(&error.to_string()),
         };
-        let state = self.latest();
-        if commit.log != state.log || commit.format != state.format {
+        let (state, end) = (self.latest(), (commit.seq, commit.prev));
+        if commit.log != state.log {
             return refuse("it is of another log: two deployments must not share an address");
+        }
+        if commit.format != state.format {
+            return refuse("it is of another format: one of the two has yet to read the upgrade");
         }
         let (Some(batch), None) = (commit.batches.pop(), commit.batches.pop()) else {
             return refuse("it is not one batch");
@@ -48,7 +51,7 @@ impl Collection {
         }
         let (reply, carried) = oneshot::channel();
         let (span, now) = (spans::wait("commit"), self.inner.log.env().instant());
-        let pending = Pending::of_peer(batch, message.len(), span, reply, now);
+        let pending = Pending::of_peer(batch, message.len(), span, end, reply, now);
         if self.inner.guests.try_send(pending).is_err() {
             return Ok(Carriage::NotCarried);
         }
@@ -61,16 +64,34 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    use futures_util::FutureExt;
+    use futures_util::future::BoxFuture;
+
     use super::*;
     use crate::commit::{Batch, COMMIT_OPS_MAX, Group, UNTIL_WINDOW};
-    use crate::key::{BatchId, CollectionName, LogId, MovieKey, Seq, Year};
+    use crate::key::{BatchId, CollectionName, CommitHash, LogId, MovieKey, Seq, Year};
     use crate::movie::{Movie, MovieLimits};
-    use crate::{Absent, Bucket, Env, Options, Store};
+    use crate::{Absent, Bucket, Env, Options, Peers, Store};
+
+    /// No other replica can be reached.
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl Peers for Nobody {
+        fn address(&self) -> &'static str {
+            "here:1"
+        }
+
+        fn forward(&self, _: &str, _: &CollectionName, _: Bytes) -> BoxFuture<'static, Carriage> {
+            std::future::ready(Carriage::Failed).boxed()
+        }
+    }
 
     /// A replica that has written the last commit.
     async fn writer() -> Collection {
         let bucket = Bucket::open("memory://").unwrap();
-        let store = Store::start(bucket, Env::real(), Options::default()).await.unwrap();
+        let options = Options { peers: Some(Arc::new(Nobody)), ..Options::default() };
+        let store = Store::start(bucket, Env::real(), options).await.unwrap();
         let opened = store.open(&CollectionName::default(), Absent::Create).await.unwrap();
         let collection = opened.collection().expect("it was created");
         put(&collection, "first").await;
@@ -103,7 +124,7 @@ mod tests {
             at,
             writer: "another".into(),
             forward: None,
-            prev: None,
+            prev: state.hash,
             batches,
         }
     }
@@ -118,11 +139,16 @@ mod tests {
         let writer = writer().await;
         let message = commit(&writer, vec![batch(&writer, vec![group("theirs")])]).encode();
         let carried = writer.carry(message.clone()).await.unwrap();
-        assert_eq!(carried, Carriage::Committed(writer.latest().seq()));
+        let seq = writer.latest().seq();
+        let Carriage::Committed { seq: told, commits } = carried.clone() else {
+            panic!("{carried:?}")
+        };
+        assert_eq!((told, commits.len()), (seq, 1));
+        let shipped = Commit::decode("the commit", &commits[0]).unwrap();
+        assert_eq!((shipped.seq, shipped.batches.len()), (seq, 1));
         assert!(holds(&writer, "theirs").await);
         // Once is enough.
-        let seq = writer.latest().seq();
-        assert_eq!(writer.carry(message).await.unwrap(), Carriage::Committed(seq));
+        assert_eq!(writer.carry(message).await.unwrap(), carried);
         assert_eq!(writer.latest().seq(), seq);
     }
 
@@ -134,10 +160,12 @@ mod tests {
         writer.carry(one).await.unwrap();
         let two = commit(&writer, vec![batch(&writer, vec![group("two")])]).encode();
         let (first, second) = tokio::join!(writer.carry(two.clone()), writer.carry(two));
-        let at = Carriage::Committed(writer.latest().seq());
-        assert_eq!(second.unwrap(), at);
+        let seq = writer.latest().seq();
+        let is_told = |carriage: &Carriage| matches!(carriage, Carriage::Committed { seq: told, .. } if *told == seq);
+        assert!(is_told(&second.unwrap()));
         // Whoever asks again does not wait for the first answer any more.
-        assert!([at, Carriage::NotCarried].contains(&first.unwrap()));
+        let first = first.unwrap();
+        assert!(is_told(&first) || first == Carriage::NotCarried, "{first:?}");
         assert!(writer.failure().is_none(), "{:?}", writer.failure());
         put(&writer, "after").await;
     }
@@ -153,7 +181,7 @@ mod tests {
             (0..count).map(|n| commit(&writer, vec![batch(&writer, many(n))]).encode()).collect();
         let carried = messages.into_iter().map(|message| writer.carry(message));
         for carried in futures_util::future::join_all(carried).await {
-            assert!(matches!(carried, Ok(Carriage::Committed(_))), "{carried:?}");
+            assert!(matches!(carried, Ok(Carriage::Committed { .. })), "{carried:?}");
         }
         assert_eq!(writer.latest().movies().count(), 2 + 2 * COMMIT_OPS_MAX as u64);
     }
@@ -190,6 +218,11 @@ mod tests {
     async fn a_batch_that_may_not_count_any_more_or_not_yet_is_left_to_its_owner() {
         let writer = writer().await;
         let seq = writer.latest().seq();
+        let fork = Commit {
+            prev: Some(CommitHash([7; 32])),
+            ..commit(&writer, vec![batch(&writer, vec![group("theirs")])])
+        };
+        assert_eq!(writer.carry(fork.encode()).await.unwrap(), Carriage::NotCarried);
         for until in [seq, Seq(seq.0 + 2 * UNTIL_WINDOW), Seq(u64::MAX)] {
             let late = Batch { until, ..batch(&writer, vec![group("theirs")]) };
             let message = commit(&writer, vec![late]).encode();

@@ -14,7 +14,7 @@ use crate::commit::{
     Action, COMMIT_OPS_MAX, Code, Commit, GROUP_BYTES_MAX, GROUP_OPS_MAX, Group, Outcome,
 };
 use crate::committer::{
-    Claim, Committer, Forwarding, GUESTS_MAX, Guests, Pending, Submission, Verdict,
+    Claim, Committer, Forwarding, GUESTS_MAX, Guests, Pending, Recent, Submission, Verdict,
 };
 use crate::env::Mutant;
 use crate::error::{Error, Result};
@@ -154,6 +154,7 @@ impl Collection {
             last_is_ours: false,
             forwarding: Forwarding::new(options.peers.clone().filter(|_| !options.read_only)),
             guests: Guests::new(arriving),
+            recent: Recent::default(),
             gap_looks: 0,
         };
         log.env().spawn(committer.run());

@@ -1,9 +1,9 @@
 //! Batches of ours that another replica writes: it won the last number, so it most likely wins the
 //! next one, too, and takes ours along.
 //!
-//! A batch that is sent is as unsettled as one whose create was not answered: only the log says
-//! what became of it. What comes back, or is not in the log in time, we create ourselves; it may be
-//! in the log twice then, and counts once.
+//! A batch that is sent is as unsettled as one whose create was not answered: only a commit of the log
+//! says what became of it, which the peer sends or which is read. What comes back, or is not in the
+//! log in time, we create ourselves; it may be in the log twice then, and counts once.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -16,13 +16,16 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::Committer;
-use super::offer::{COMMIT_ROOM, Pending, Phase, Room, Settled, Settlement, Submission, unjudged};
+use super::offer::{COMMIT_ROOM, Pending, Phase, Room, Settled, Settlement, unjudged};
+use super::submission::Submission;
 use crate::env::Mutant;
 use crate::peers::{Carriage, FORWARD_BYTES_MAX, FORWARD_OPS_MAX, Peers};
 use crate::spans;
 
 /// After so long without the batch in the log its owner creates it.
 const HEDGE_AFTER: Duration = Duration::from_millis(400);
+/// Whoever has written nothing for so long may be gone, and two creates race no more than one.
+const WRITES_FOR: Duration = Duration::from_secs(10);
 /// So many are under way at once; the next one gathers meanwhile.
 const SENT_MAX: usize = 8;
 /// How long a peer that cannot be reached, or is late, is not asked: at first, and at most.
@@ -35,6 +38,8 @@ pub(crate) struct Forwarding {
     /// Where the one that wrote the last commit takes batches; none if that is us, or it takes none,
     /// or has failed since.
     to: Option<Arc<str>>,
+    /// When its commit came.
+    followed: Option<Instant>,
     sent: Vec<Sent>,
     /// Those that came back, to be created here.
     returned: Vec<Pending>,
@@ -61,11 +66,17 @@ impl Forwarding {
         Self {
             peers,
             to: None,
+            followed: None,
             sent: Vec::new(),
             returned: Vec::new(),
             shunned: BTreeMap::new(),
             beaten: false,
         }
+    }
+
+    /// Whether this replica knows of others.
+    pub(super) fn is_on(&self) -> bool {
+        self.peers.is_some()
     }
 
     /// Where this replica takes batches itself.
@@ -79,6 +90,7 @@ impl Forwarding {
         let is_other = |it: &&Arc<str>| peers.is_some_and(|peers| peers.address() != &***it);
         let is_shunned = |it: &Arc<str>| self.shunned.get(it).is_some_and(|it| it.until > now);
         self.to = writer.filter(is_other).filter(|it| !is_shunned(it)).cloned();
+        self.followed = Some(now);
     }
 
     /// Whether the one that writes has as much of us as it is sent at once.
@@ -132,6 +144,13 @@ impl Forwarding {
     /// Everything that is unsettled, for good.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Pending> + '_ {
         self.sent.drain(..).map(|sent| sent.pending).chain(self.returned.drain(..))
+    }
+
+    /// Where a batch of now goes.
+    fn to(&mut self, now: Instant) -> Option<Arc<str>> {
+        let writes = self.followed.is_some_and(|followed| followed + WRITES_FOR > now);
+        self.to = self.to.take().filter(|_| writes);
+        self.to.clone()
     }
 
     /// A peer did not do what it was asked for: it is not asked again until it wins again.
@@ -195,7 +214,8 @@ impl Committer {
 
     /// Sends what waits to the replica that writes, as far as that takes it.
     pub(super) fn forward_waiting(&mut self) {
-        while let Some(to) = self.forwarding.to.clone()
+        let now = self.log.env().instant();
+        while let Some(to) = self.forwarding.to(now)
             && !self.forwarding.is_full()
             && let Some(pending) = self.take_batch(FORWARD_OPS_MAX, FORWARD_BYTES_MAX, false)
         {
@@ -244,10 +264,10 @@ impl Committer {
         self.forwarding.sent.push(Sent { pending, to, reply: Some(reply) });
     }
 
-    /// A peer has answered. What it says is a hint where to look.
-    pub(super) fn on_reply(&mut self, index: usize, carriage: Carriage) {
+    /// A peer has answered.
+    pub(super) async fn on_reply(&mut self, index: usize, carriage: Carriage) {
         match carriage {
-            Carriage::Committed(_) => self.follower.poll_at(self.log.env().instant()),
+            Carriage::Committed { seq, commits } => self.install_shipped(seq, commits).await,
             Carriage::NotCarried | Carriage::Failed => {
                 self.shared.meters.batches_not_carried.increase();
                 let sent = self.forwarding.sent.remove(index);

@@ -135,11 +135,20 @@ impl Committer {
             });
         }
         let Some(prepared) = offer.prepared.take() else { return Ok(()) };
-        if self.log.env().has(Mutant::AnswerBeforeDurable) {
+        let answers_early = |pending: &Pending| match pending.is_of_peer() {
+            true => self.log.env().has(Mutant::ShipBeforeDurable),
+            false => self.log.env().has(Mutant::AnswerBeforeDurable),
+        };
+        if offer.pending.iter().any(answers_early) {
             let state = Arc::new(prepared.applied.state.clone());
+            let mut recent = self.recent.clone();
+            recent.push(seq, self.state.hash, prepared.bytes.clone());
             let results = prepared.applied.batches.iter();
             for (pending, results) in std::mem::take(&mut offer.pending).into_iter().zip(results) {
-                offer.pending.push(pending.answer_early(&state, seq, results));
+                offer.pending.push(match answers_early(&pending) {
+                    true => pending.answer_early(&state, seq, results, &recent),
+                    false => pending,
+                });
             }
         }
         self.compressor.follow(&self.state.movies, &prepared.applied.state.movies);

@@ -11,7 +11,6 @@ use super::offer::{Pending, Room, Settled, Settlement};
 use crate::commit::UNTIL_WINDOW;
 use crate::env::Mutant;
 use crate::meters::Meters;
-use crate::peers::Carriage;
 
 /// So many may wait here.
 pub(crate) const GUESTS_MAX: usize = 64;
@@ -92,8 +91,9 @@ impl Committer {
         if self.log.env().has(Mutant::CarryAnything) {
             self.guests.waiting.push_back(pending);
         } else if self.state.judged.contains(batch.id) {
-            pending.reply(Carriage::Committed(self.state.seq));
+            pending.was_judged(self.state.seq, &self.recent);
         } else if self.last_is_ours
+            && pending.is_of(&self.state, &self.recent)
             && !self.shared.is_closing()
             && self.guests.waiting.len() < GUESTS_MAX
             && (next.0..=next.0 + UNTIL_WINDOW).contains(&batch.until.0)

@@ -38,16 +38,43 @@ impl Committer {
             _ => Arc::clone(&self.state),
         };
         let (object, mutant) = (self.log.object(seq), self.log.env().mutant());
-        let length = bytes.len();
-        let large = length > INLINE_BYTES_MAX;
+        let large = bytes.len() > INLINE_BYTES_MAX;
+        let commit_bytes = bytes.clone();
         let work = move || apply::apply(&state, &object, &bytes, mutant);
         let (commit, applied) = if large { self.log.env().compute(work).await? } else { work()? };
         self.last_is_ours = false;
         let ids: Vec<_> = commit.batches.iter().map(|batch| batch.id).collect();
-        self.install(seq, applied, &ids, length);
+        self.install(seq, applied, &ids, commit_bytes);
         self.forwarding.follow(commit.forward.as_ref(), self.log.env().instant());
         self.guests.send_back();
         Ok(())
+    }
+
+    /// A peer that has carried a batch of ours tells of the commits up to that one: installs those that
+    /// follow, as if they were read. Where that fails, the log itself says what is wrong.
+    pub(super) async fn install_shipped(&mut self, last: Seq, commits: Vec<Bytes>) {
+        let first = last.0.saturating_add(1).saturating_sub(commits.len() as u64);
+        for (seq, bytes) in (first..).map(Seq).zip(commits) {
+            if seq != self.state.seq.next() {
+                continue;
+            }
+            // What is on a folder may not be synced yet, and why a commit is pruned only the log tells.
+            if self.is_held() || pruned_to(&bytes).is_some() {
+                break;
+            }
+            // Not a part of the whole answer, which would be kept for it.
+            let bytes = Bytes::copy_from_slice(&bytes);
+            if let Err(error) = self.install_read(seq, bytes).await {
+                tracing::warn!(collection = %self.log.name(), %error, "a commit that a replica has sent does not follow");
+                break;
+            }
+        }
+        if self.log.env().has(Mutant::ShippedIsProof) {
+            self.shared.checked(self.log.env().instant());
+        }
+        if self.state.seq < last {
+            self.follower.poll_at(self.log.env().instant());
+        }
     }
 
     /// Installs the offer as it was prepared: it is in the log.
@@ -58,30 +85,34 @@ impl Committer {
         self.last_is_ours = true;
         self.forwarding.follow(None, self.log.env().instant());
         self.guests.carried(guests, self.log.env().instant(), &self.shared.meters);
-        self.install(prepared.seq, prepared.applied, &ids, prepared.bytes.len());
+        self.install(prepared.seq, prepared.applied, &ids, prepared.bytes);
     }
 
     /// The one place where state changes and waiters are answered: the commit is durable, the new
     /// state is swapped in, then whoever waits for one of its batches gets its outcomes.
-    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: usize) {
+    fn install(&mut self, seq: Seq, applied: Applied, ids: &[BatchId], bytes: Bytes) {
         let Applied { state, batches: results } = applied;
-        let was_dropped = std::mem::replace(&mut self.state, Arc::new(state)).dropped;
+        let before = std::mem::replace(&mut self.state, Arc::new(state));
         self.shared.publish(&self.state);
         if !self.last_is_ours {
             self.shared.meters.commits_of_others.increase();
         }
         self.shared.bell.installed(&Install {
             at: self.log.env().instant(),
-            bytes: bytes as u64,
+            bytes: bytes.len() as u64,
             state_bytes: self.state.movies.wire_bytes(),
             // A collection that lives again has another file, though no movie changed.
-            changes: self.state.version.0 == seq || was_dropped != self.state.dropped,
+            changes: self.state.version.0 == seq || before.dropped != self.state.dropped,
             is_ours: self.last_is_ours,
         });
+        if self.forwarding.is_on() {
+            self.recent.push(seq, before.hash, bytes);
+        }
         let (env, state) = (self.log.env(), Arc::clone(&self.state));
         let meters = Arc::clone(&self.shared.meters);
         let now = env.instant();
-        let by = Settlement { state: &state, ids, results: &results, now, meters: &meters };
+        let recent = &self.recent;
+        let by = Settlement { state: &state, ids, results: &results, recent, now, meters: &meters };
         let renew = |void: Pending| void.renewed(env.batch_id(), Seq(seq.0 + UNTIL_WINDOW));
         self.forwarding.settle(&by, renew);
         self.guests.settle(&by);

@@ -30,13 +30,17 @@ mod gather;
 mod guests;
 mod install;
 mod offer;
+mod recent;
 mod reload;
+mod submission;
 
 pub(crate) use ahead::Ahead;
 pub(crate) use forward::Forwarding;
 pub(crate) use guests::{GUESTS_MAX, Guests};
-pub(crate) use offer::{Claim, Pending, Submission, Verdict};
+pub(crate) use offer::Pending;
 use offer::{Offer, Phase};
+pub(crate) use recent::Recent;
+pub(crate) use submission::{Claim, Submission, Verdict};
 
 /// Commits over this are applied off the runtime's threads.
 const INLINE_BYTES_MAX: usize = 256 * 1024;
@@ -68,6 +72,8 @@ pub(crate) struct Committer {
     pub(crate) forwarding: Forwarding,
     /// What we are to write for others.
     pub(crate) guests: Guests,
+    /// The end of the log, for others.
+    pub(crate) recent: Recent,
     /// How often in a row a commit was seen behind a missing one.
     pub(crate) gap_looks: u32,
 }
@@ -153,7 +159,7 @@ impl Committer {
                     Ok(())
                 }
                 News::Reply(index, carriage) => {
-                    self.on_reply(index, carriage);
+                    self.on_reply(index, carriage).await;
                     Ok(())
                 }
                 News::Guest(guest) => {
@@ -210,7 +216,7 @@ impl Committer {
 
     /// On a folder our own commit is visible before it is synced: no look until its create has
     /// returned.
-    fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         self.log.is_folder() && self.creating.is_some()
     }
 
@@ -357,10 +363,12 @@ impl Committer {
         Ok(())
     }
 
-    /// The offer's number was looked at after its last create had returned, and is free.
+    /// The offer's number was looked at after its last create had returned, and was free then. Where
+    /// a peer has sent the commit that took it meanwhile, that one settled what it held, and nothing
+    /// of ours was ever sent to the next number.
     fn settle(&mut self, absent_at: Seq) {
         let Some(offer) = &mut self.offer else { return };
-        if offer.phase != Phase::Look || absent_at != self.state.seq.next() {
+        if offer.phase != Phase::Look || absent_at > self.state.seq.next() {
             return;
         }
         if let Some(refusal) = offer.refused.clone() {

@@ -1,19 +1,20 @@
 //! A batch on its way into the log, and those who wait for it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::recent::Recent;
+use super::submission::Verdict;
 use crate::apply::{Applied, GroupResult};
 use crate::backoff::Backoff;
 use crate::bucket::Failure;
-use crate::commit::{Batch, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Commit, Group};
+use crate::commit::{Batch, COMMIT_BYTES_MAX, COMMIT_OPS_MAX, Commit};
 use crate::error::Error;
-use crate::key::{BatchId, Seq};
+use crate::key::{BatchId, CommitHash, Seq};
 use crate::log::Log;
 use crate::meters::Meters;
 use crate::peers::Carriage;
@@ -26,68 +27,6 @@ pub(super) const COMMIT_ROOM: usize = 4 * 1024;
 /// What becomes of a batch, for its span.
 const FAILED: &str = "failed";
 const UNKNOWN: &str = "unknown";
-
-/// A request in the queue.
-#[derive(Debug)]
-pub(crate) struct Submission {
-    pub(crate) group: Group,
-    /// About the bytes that it takes in a commit.
-    pub(crate) bytes: usize,
-    pub(crate) claim: Arc<Claim>,
-    /// Its time in the queue, where it is traced.
-    pub(crate) wait: Option<OpenSpan>,
-    pub(crate) reply: oneshot::Sender<Result<Verdict, Error>>,
-}
-
-/// What the log said of a group.
-#[derive(Clone, Debug)]
-pub(crate) struct Verdict {
-    pub(crate) state: Arc<State>,
-    pub(crate) seq: Seq,
-    pub(crate) result: GroupResult,
-}
-
-impl Submission {
-    /// Answers; a caller that is gone does not mind.
-    pub(super) fn answer(self, answer: Result<Verdict, Error>) {
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// Who has a queued request: the committer once it is offered, its client if it gives up first.
-#[derive(Debug, Default)]
-pub(crate) struct Claim {
-    state: AtomicU8,
-    offered: OnceLock<(BatchId, Instant)>,
-}
-
-const QUEUED: u8 = 0;
-const OFFERED: u8 = 1;
-const WITHDRAWN: u8 = 2;
-
-impl Claim {
-    /// The committer takes it into batch `id`; `false` where the client has given up.
-    pub(super) fn offer(&self, id: BatchId, now: Instant) -> bool {
-        // Set first, so that a client that loses the race below finds it.
-        let _ = self.offered.set((id, now));
-        self.turn(OFFERED)
-    }
-
-    /// The client gives up. `None`: nothing happened and nothing will. Else the batch that may
-    /// still be committed.
-    pub(crate) fn withdraw(&self) -> Option<BatchId> {
-        if self.turn(WITHDRAWN) { None } else { self.offered.get().map(|(id, _)| *id) }
-    }
-
-    /// When the committer took it.
-    pub(crate) fn offered_at(&self) -> Option<Instant> {
-        self.offered.get().map(|(_, at)| *at)
-    }
-
-    fn turn(&self, to: u8) -> bool {
-        self.state.compare_exchange(QUEUED, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-}
 
 /// What the committer does next with an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +59,24 @@ pub(super) enum Waiters {
     /// Clients of this replica, one for each group.
     Clients(Vec<oneshot::Sender<Result<Verdict, Error>>>),
     /// The replica whose clients sent it.
-    Peer(oneshot::Sender<Carriage>),
+    Peer(Owner),
+}
+
+/// The replica that a batch belongs to.
+pub(super) struct Owner {
+    reply: oneshot::Sender<Carriage>,
+    /// The first commit that it does not have.
+    lacks: Seq,
+    /// The hash of the one before.
+    prev: Option<CommitHash>,
+}
+
+impl Owner {
+    fn hear(self, seq: Seq, recent: &Recent) {
+        let commits = recent.since(self.lacks);
+        // One that waits no longer reads the log.
+        let _ = self.reply.send(Carriage::Committed { seq, commits });
+    }
 }
 
 /// What is to be created at the tail next.
@@ -180,6 +136,8 @@ pub(super) struct Settlement<'a> {
     pub(super) ids: &'a [BatchId],
     /// What became of their groups.
     pub(super) results: &'a [Vec<GroupResult>],
+    /// It and those before it.
+    pub(super) recent: &'a Recent,
     pub(super) now: Instant,
     pub(super) meters: &'a Meters,
 }
@@ -211,10 +169,12 @@ impl Pending {
         batch: Batch,
         message_bytes: usize,
         span: Option<OpenSpan>,
+        (lacks, prev): (Seq, Option<CommitHash>),
         reply: oneshot::Sender<Carriage>,
         now: Instant,
     ) -> Self {
-        let mut pending = Self::new(batch, Waiters::Peer(reply), span, now);
+        let owner = Owner { reply, lacks, prev };
+        let mut pending = Self::new(batch, Waiters::Peer(owner), span, now);
         // Nobody has checked at the edge how its texts are escaped.
         pending.bytes += message_bytes;
         pending
@@ -233,10 +193,18 @@ impl Pending {
         self.bytes + COMMIT_ROOM
     }
 
-    /// Tells the peer that sent it.
-    pub(super) fn reply(self, carriage: Carriage) {
-        if let Waiters::Peer(reply) = self.waiters {
-            let _ = reply.send(carriage);
+    /// Whether its owner's log is this one as far as that goes: a copy of a bucket has the same log,
+    /// and another end. Where nobody can tell, it is not.
+    pub(super) fn is_of(&self, state: &State, recent: &Recent) -> bool {
+        let Waiters::Peer(Owner { lacks, prev, .. }) = &self.waiters else { return true };
+        let before = if *lacks == state.seq.next() { state.hash } else { recent.before(*lacks) };
+        prev.is_some() && *prev == before
+    }
+
+    /// It was judged before, in commit `seq` at the latest.
+    pub(super) fn was_judged(self, seq: Seq, recent: &Recent) {
+        if let Waiters::Peer(owner) = self.waiters {
+            owner.hear(seq, recent);
         }
     }
 
@@ -276,7 +244,9 @@ impl Pending {
     /// It is its owner's again.
     pub(super) fn give_back(mut self) {
         self.end_span("given back", None);
-        self.reply(Carriage::NotCarried);
+        if let Waiters::Peer(owner) = self.waiters {
+            let _ = owner.reply.send(Carriage::NotCarried);
+        }
     }
 
     /// A void one of this replica's clients, under another id.
@@ -293,7 +263,7 @@ impl Pending {
 
     /// Whether a peer sent it that does not wait any more.
     pub(super) fn is_left(&self) -> bool {
-        matches!(&self.waiters, Waiters::Peer(reply) if reply.is_closed())
+        matches!(&self.waiters, Waiters::Peer(owner) if owner.reply.is_closed())
     }
 
     /// Answers whoever waits, if the commit holds it.
@@ -306,7 +276,7 @@ impl Pending {
             by.meters.commit_time.record_time(by.now.saturating_duration_since(self.formed));
             by.meters.commit_ops.record(self.ops() as u64);
         }
-        self.answer(by.state, seq, by.results.get(position));
+        self.answer(by.state, seq, by.results.get(position), by.recent);
         Settled::Judged
     }
 
@@ -316,14 +286,12 @@ impl Pending {
         state: &Arc<State>,
         seq: Seq,
         results: Option<&Vec<GroupResult>>,
+        recent: &Recent,
     ) {
         self.end_span(if results.is_some() { "committed" } else { "withdrawn" }, Some(seq));
         let waiters = match self.waiters {
             Waiters::Clients(waiters) => waiters,
-            Waiters::Peer(reply) => {
-                let _ = reply.send(Carriage::Committed(seq));
-                return;
-            }
+            Waiters::Peer(owner) => return owner.hear(seq, recent),
         };
         let results = results.map(Vec::as_slice).unwrap_or_default();
         for (index, waiter) in waiters.into_iter().enumerate() {
@@ -341,20 +309,17 @@ impl Pending {
         }
     }
 
-    /// A deliberate bug: clients are answered while they wait for the commit.
+    /// A deliberate bug: whoever waits is answered before the commit.
     pub(super) fn answer_early(
         mut self,
         state: &Arc<State>,
         seq: Seq,
         results: &Vec<GroupResult>,
+        recent: &Recent,
     ) -> Self {
-        let none = match self.waiters {
-            Waiters::Clients(_) => Waiters::Clients(Vec::new()),
-            Waiters::Peer(_) => return self,
-        };
-        let waiters = std::mem::replace(&mut self.waiters, none);
-        let batch = self.batch.clone();
-        Self::new(batch, waiters, None, self.formed).answer(state, seq, Some(results));
+        let waiters = std::mem::replace(&mut self.waiters, Waiters::Clients(Vec::new()));
+        let early = Self::new(self.batch.clone(), waiters, None, self.formed);
+        early.answer(state, seq, Some(results), recent);
         self
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Committer;
 use super::offer::Pending;
+use super::recent::Recent;
 use crate::checkpoint::load;
 use crate::error::Error;
 use crate::key::{LogId, Seq};
@@ -23,7 +24,10 @@ impl Committer {
             offer.answer_unknown();
         }
         self.forwarding.drain().for_each(Pending::answer_unknown);
+        // Whoever wrote the commits that are gone may be gone as well.
+        self.forwarding.follow(None, self.log.env().instant());
         self.guests.send_back();
+        self.recent = Recent::default();
         self.creating = None;
         self.last_is_ours = false;
         let newest = loop {
