@@ -24,6 +24,9 @@ const TEST: &str = "cargo xtask test";
 /// The address in the README's lines, which is another one in CI: ports come from the system.
 const README_ADDRESS: &str = "127.0.0.1:5000";
 
+/// Two million requests.
+const SIMULATED: [&str; 4] = ["--seeds", "1000", "--ops", "2100"];
+
 /// Requests that schemathesis makes of each operation, at most.
 const EXAMPLES_MAX: u32 = 40;
 const FUZZ_SECONDS: &str = "20";
@@ -34,7 +37,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     check::take(&mut steps)?;
     steps.run("deny", || deny::run(&[]))?;
     steps.run("test", || shell::run(TEST))?;
-    steps.run("simulation", || sim::run(&["--seeds".to_owned(), "1000".to_owned()]))?;
+    steps.run("simulation", || sim::run(&SIMULATED.map(str::to_owned)))?;
     steps.run("simulation of deliberate bugs", || sim::run(&["--mutants".to_owned()]))?;
     steps.run("readme", readme_commands)?;
     steps.run("openapi", openapi_lint)?;
