@@ -53,6 +53,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
         ("MOVIES_CDN_TTL", "60s".to_owned()),
         ("MOVIES_PURGE", cache),
         ("MOVIES_PURGE_METHOD", "GET".to_owned()),
+        // It is no collector, so that spans are counted as refused.
+        ("MOVIES_OTLP_ENDPOINT", format!("http://{admin}")),
+        ("MOVIES_TRACE_SAMPLE", "1".to_owned()),
+        ("MOVIES_INTERNAL_LISTEN", "127.0.0.1:0".to_owned()),
+        ("MOVIES_INTERNAL_KEY", "a secret that no other replica has".to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value));
     let store = folder.join("data");
