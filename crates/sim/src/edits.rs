@@ -48,13 +48,14 @@ impl Edits {
         self.saves.push(Save { opened: opened.clone(), saved: saved.clone(), changed });
     }
 
-    /// What each content was not opened with; `copies`: those that a replica has seen.
-    fn touched(&self, copies: &BTreeSet<Bytes>) -> Touched {
+    /// What each content was not opened with; `taken_over`: those that the log knows of.
+    fn touched(&self, taken_over: &BTreeSet<String>) -> Touched {
         let mut all = Touched::new();
         for Save { opened, saved, changed } in &self.saves {
-            let mut touched = match all.get(&sha256(opened)) {
-                // All were taken away, or nobody but its author can know of it.
-                Some(_) if movies(opened).is_empty() || !copies.contains(opened) => None,
+            let opened_hash = sha256(opened);
+            let mut touched = match all.get(&opened_hash) {
+                // All were taken away, or its author saved another over it before it counted.
+                Some(_) if movies(opened).is_empty() || !taken_over.contains(&opened_hash) => None,
                 Some(touched) => touched.clone(),
                 None => Some(BTreeSet::new()),
             };
@@ -75,15 +76,21 @@ impl Edits {
     }
 
     /// Whoever edits a file answers for what they changed of it, and for nothing else.
-    pub(crate) fn judge(
-        &self,
-        commits: &[Bytes],
-        copies: &BTreeSet<Bytes>,
-    ) -> Result<(), Violation> {
-        let (all, nothing) = (self.touched(copies), Some(BTreeSet::new()));
+    pub(crate) fn judge(&self, commits: &[Bytes]) -> Result<(), Violation> {
+        let mut decoded = Vec::new();
         for commit in commits {
-            let commit = Commit::decode("a commit", commit)
-                .map_err(|error| Violation(format!("a commit cannot be read: {error}")))?;
+            let commit = Commit::decode("a commit", commit);
+            decoded.push(
+                commit.map_err(|error| Violation(format!("a commit cannot be read: {error}")))?,
+            );
+        }
+        let ops = decoded.iter().flat_map(|commit| &commit.batches).flat_map(|batch| &batch.groups);
+        let taken_over = ops.flat_map(|group| &group.ops).filter_map(|op| match &op.action {
+            Action::Adopt(adoption) => Some(adoption.to.as_ref()?.sha256.to_string()),
+            _ => None,
+        });
+        let (all, nothing) = (self.touched(&taken_over.collect()), Some(BTreeSet::new()));
+        for commit in &decoded {
             let groups = commit.batches.iter().flat_map(|batch| &batch.groups);
             for op in groups.flat_map(|group| &group.ops) {
                 let Action::Adopt(adoption) = &op.action else { continue };

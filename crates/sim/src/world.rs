@@ -159,7 +159,7 @@ impl World {
             let edit = String::from_utf8_lossy(&edit);
             return violation!("an edit vanished without a copy: {edit}");
         }
-        self.edits().judge(&self.bucket.commits(), &copies)
+        self.edits().judge(&self.bucket.commits())
     }
 
     fn edits(&self) -> MutexGuard<'_, Edits> {
